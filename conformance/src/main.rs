@@ -1,0 +1,3 @@
+//! Black-box suites with real clients and raw bytes, faults and the load program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Principals, credentials, SASL mechanisms and access rules.

@@ -1,0 +1,1 @@
+//! The sequencer and the views over the journal: partitions, queues, links, routes, tables.

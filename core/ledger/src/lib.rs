@@ -1,0 +1,1 @@
+//! The journal, its sealed files, recovery, checkpoints and cold reads.
