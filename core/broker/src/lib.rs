@@ -1,1 +1,14 @@
 //! The sequencer and the views over the journal: partitions, queues, links, routes, tables.
+//!
+//! Protocols use [`Broker`] and [`Client`] and the plain data of [`api`]; nothing else of this crate is theirs to see.
+//! Everything above the broker is a serialisable [`Command`] or [`Event`] with a correlation number, so that a shard
+//! may one day live in another process without a protocol noticing.
+
+pub mod api;
+
+pub use api::*;
+
+mod link;
+mod server;
+
+pub use server::{Broker, Client};

@@ -1,0 +1,88 @@
+//! What the composition root decides for a broker.
+
+use crate::api::Name;
+use serde::{Deserialize, Serialize};
+
+/// When writes are acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// On stable storage.
+    #[default]
+    Synced,
+    /// Written to the operating system: survives a crash of the process, not of the machine.
+    Written,
+}
+
+/// A broker's settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerConfig {
+    /// Namespaces that exist from the start; the first is the default one.
+    pub namespaces: Vec<Name>,
+    /// When writes are acknowledged.
+    pub durability: Durability,
+    /// Partitions of a log made by Kafka's auto-creation or without a number.
+    pub partitions_default: u32,
+    /// Retention of a log made by Kafka: milliseconds, -1 for no limit.
+    pub retention_ms_default: i64,
+    /// Retention of a log made by Kafka: bytes a partition, -1 for no limit.
+    pub retention_bytes_default: i64,
+    /// The window of a log that came with another protocol's declaration: milliseconds.
+    pub window_ms_default: i64,
+    /// The window of a log that came with another protocol's declaration: bytes.
+    pub window_bytes_default: i64,
+    /// Names whose publishes are not logged (`log = none`): a name, or a prefix ending in `*`.
+    pub log_none: Vec<Name>,
+    /// Kafka topics that first-level wildcards reach (`expose`): a name, or a prefix ending in `*`.
+    pub expose: Vec<Name>,
+    /// The largest batch a Kafka client may append, bytes.
+    pub message_bytes_max: i32,
+    /// Bytes of recent records kept in memory.
+    pub tail_bytes_max: u64,
+    /// Bytes of unread events a client may have before its deliveries pause.
+    pub mailbox_bytes_max: u64,
+    /// Bytes of messages a non-durable queue may hold before its publishers are refused.
+    pub memory_queue_bytes_max: u64,
+    /// Names that publishing may create by itself in one namespace.
+    pub auto_names_max: u64,
+    /// A checkpoint is due after this many bytes of journal.
+    pub checkpoint_bytes: u64,
+    /// A checkpoint is due after this many milliseconds in which anything was written.
+    pub checkpoint_ms: u64,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        const GIB: i64 = 1 << 30;
+        const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+        Self {
+            namespaces: vec![Name::from_static(b"/")],
+            durability: Durability::Synced,
+            partitions_default: 1,
+            retention_ms_default: 7 * DAY_MS,
+            retention_bytes_default: -1,
+            window_ms_default: DAY_MS,
+            window_bytes_default: GIB,
+            log_none: Vec::new(),
+            expose: Vec::new(),
+            message_bytes_max: 1_048_588,
+            tail_bytes_max: 256 << 20,
+            mailbox_bytes_max: 1 << 20,
+            memory_queue_bytes_max: 256 << 20,
+            auto_names_max: 1_000_000,
+            checkpoint_bytes: 256 << 20,
+            checkpoint_ms: 30_000,
+        }
+    }
+}
+
+/// Who a connection is, for the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientInfo {
+    /// The authenticated principal.
+    pub principal: Name,
+    /// `kafka`, `amqp`, `mqtt`.
+    pub protocol: String,
+    /// The peer's address, for people.
+    pub peer: String,
+}

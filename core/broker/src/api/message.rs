@@ -1,0 +1,78 @@
+//! A stored record as a consumer gets it: the batch's bytes, shared, and the record's envelope.
+
+use crate::api::{Address, Name, Provenance};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What the broker knows of one record beside its bytes. It lies in the frame, outside the batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Where it was published to, and so its provenance.
+    pub address: Address,
+    /// The road it came by.
+    pub provenance: Provenance,
+    /// The publisher: an MQTT client id, an AMQP user. Empty when unknown. Never taken from a header.
+    pub publisher: Name,
+    /// The publishing protocol's own property bytes, verbatim: an AMQP content header's flags and list, an MQTT 5
+    /// property block. Empty when there are none.
+    pub properties: Bytes,
+    /// The QoS it was published with: 0 or 1 for AMQP's transient and persistent, 0 to 2 for MQTT.
+    pub qos: u8,
+    /// MQTT's RETAIN flag as published.
+    pub retain: bool,
+    /// Unix milliseconds from which it is not delivered any more (message expiry, per-message TTL).
+    pub expires_at_ms: Option<i64>,
+    /// AMQP priority, 0 when not given.
+    pub priority: u8,
+    /// How many of the record's leading headers are mapped properties (`content-type`, ...); the others are the user's.
+    pub property_headers: u16,
+    /// Where the record lies within the batch: position of its body after the length varint, and the body's length.
+    pub range: (u32, u32),
+}
+
+/// A batch in the log with its envelopes: one for each record of a gathered batch, none for a Kafka client's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredBatch {
+    /// The v2 batch. Base offset and leader epoch are patched when it is appended to a log.
+    pub batch: Bytes,
+    /// One for each record; empty for a batch that a Kafka client wrote.
+    pub envelopes: Vec<Envelope>,
+}
+
+/// One record for a consumer. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The batch it lies in, uncompressed.
+    pub stored: Arc<StoredBatch>,
+    /// Which of the batch's records, counted from 0.
+    pub index: u32,
+    /// Where it lies in a Kafka-readable log, if anywhere: partition and offset.
+    pub position: Option<(i32, i64)>,
+}
+
+impl Message {
+    /// The record's envelope.
+    ///
+    /// Every message that is delivered has one: records pulled from Kafka clients' batches get theirs when they are
+    /// pulled, with [`Provenance::Kafka`].
+    pub fn envelope(&self) -> Option<&Envelope> {
+        self.stored.envelopes.get(self.index as usize)
+    }
+
+    /// The record's bytes after its length varint: attributes, timestamp delta, offset delta, key, value, headers.
+    pub fn record_bytes(&self) -> Option<Bytes> {
+        let (position, length) = self.envelope()?.range;
+        let end = position.checked_add(length)? as usize;
+        (end <= self.stored.batch.len()).then(|| self.stored.batch.slice(position as usize..end))
+    }
+
+    /// The batch's base timestamp in Unix milliseconds, to which record timestamps are deltas.
+    pub fn base_timestamp_ms(&self) -> i64 {
+        self.stored
+            .batch
+            .get(27..35)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map_or(-1, i64::from_be_bytes)
+    }
+}

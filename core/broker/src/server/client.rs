@@ -1,0 +1,190 @@
+//! What protocols hold: the broker, and each connection's client of it.
+
+use crate::api::{ClientId, ClientInfo, Command, Event, NamespaceId};
+use crate::server::{ColdReads, Input, Intake, Mailbox, Parcel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of commands that one connection may have waiting for the sequencer before its socket is read no further.
+const IN_FLIGHT_BYTES_MAX: u64 = 8 << 20;
+
+/// What a command weighs in a client's budget beside its payload.
+const COMMAND_BYTES: u64 = 256;
+
+/// The broker, as protocols see it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) namespaces: Vec<crate::api::Name>,
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) cold: ColdReads,
+    pub(crate) clients: AtomicU64,
+    pub(crate) leader_epoch: i32,
+}
+
+impl Broker {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The namespace of this name (AMQP: virtual host).
+    pub fn namespace(&self, name: &[u8]) -> Option<NamespaceId> {
+        let index = self
+            .shared
+            .namespaces
+            .iter()
+            .position(|known| known == name)?;
+        Some(NamespaceId(u32::try_from(index).ok()?))
+    }
+
+    /// The namespace of connections that name none.
+    pub fn default_namespace(&self) -> NamespaceId {
+        NamespaceId(0)
+    }
+
+    /// The journal's epoch, which is Kafka's leader epoch for every partition.
+    pub fn leader_epoch(&self) -> i32 {
+        self.shared.leader_epoch
+    }
+
+    /// Joins a connection to its namespace's shard. Dropping the client is the loss of the connection: its exclusive
+    /// queues go, its leases return, its session's will is published.
+    pub fn connect(&self, namespace: NamespaceId, info: ClientInfo) -> Client {
+        let id = ClientId(self.shared.clients.fetch_add(1, Ordering::Relaxed) + 1);
+        let mailbox = Arc::new(Mailbox::default());
+        self.shared.intake.put(
+            namespace,
+            Input::Connect {
+                client: id,
+                namespace,
+                info,
+                mailbox: mailbox.clone(),
+            },
+        );
+        Client {
+            id,
+            namespace,
+            shared: self.shared.clone(),
+            mailbox,
+            in_flight: Arc::new(AtomicU64::new(0)),
+            parcels: Vec::new(),
+        }
+    }
+}
+
+/// One connection's membership of a shard.
+#[derive(Debug)]
+pub struct Client {
+    id: ClientId,
+    namespace: NamespaceId,
+    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox>,
+    in_flight: Arc<AtomicU64>,
+    parcels: Vec<Parcel>,
+}
+
+impl Client {
+    /// This client's number.
+    pub fn id(&self) -> ClientId {
+        self.id
+    }
+
+    /// Its namespace.
+    pub fn namespace(&self) -> NamespaceId {
+        self.namespace
+    }
+
+    /// Sends a command; never blocks. Commands of one client are decided in the order they were sent.
+    pub fn send(&self, correlation: u64, command: Command) {
+        let bytes = COMMAND_BYTES + payload_bytes(&command);
+        self.in_flight.fetch_add(bytes, Ordering::Relaxed);
+        let cost = crate::server::intake::Cost {
+            bytes,
+            budget: self.in_flight.clone(),
+        };
+        self.shared.intake.put(
+            self.namespace,
+            Input::Command {
+                client: self.id,
+                correlation,
+                command,
+                cost: Some(cost),
+            },
+        );
+    }
+
+    /// Bytes of commands not decided yet.
+    pub fn in_flight_bytes(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// May more be read from this connection's socket?
+    pub fn can_send(&self) -> bool {
+        self.in_flight_bytes() < IN_FLIGHT_BYTES_MAX
+    }
+
+    /// Waits for events and takes all there are, in order, payloads at hand. Cancel safe: an event is either in
+    /// `into` or still to come.
+    pub async fn recv(&mut self, into: &mut Vec<Event>) {
+        loop {
+            if self.parcels.is_empty() {
+                let mut parcels = std::mem::take(&mut self.parcels);
+                // Nothing is taken before this future completes, so nothing is lost when it is dropped.
+                self.mailbox.take(&mut parcels).await;
+                parcels.reverse();
+                self.parcels = parcels;
+            }
+            while let Some(parcel) = self.parcels.last() {
+                if !matches!(parcel, Parcel::Event(_)) {
+                    if !into.is_empty() {
+                        return;
+                    }
+                    let read = self.shared.cold.resolve(parcel).await;
+                    self.parcels.pop();
+                    into.push(read);
+                    continue;
+                }
+                if let Some(Parcel::Event(event)) = self.parcels.pop() {
+                    into.push(event);
+                }
+            }
+            if self.mailbox.drained() > 0 {
+                self.shared
+                    .intake
+                    .put(self.namespace, Input::Drained(self.id));
+            }
+            if !into.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.shared
+            .intake
+            .put(self.namespace, Input::Disconnect(self.id));
+    }
+}
+
+/// The bytes that a command makes the server hold.
+fn payload_bytes(command: &Command) -> u64 {
+    match command {
+        Command::Append(append) => append.batch.len() as u64,
+        Command::Publish(publish) => {
+            publish.batch.len() as u64 + 128 * publish.records.len() as u64
+        }
+        Command::Atomic(commands) => commands.iter().map(payload_bytes).sum(),
+        Command::PutGroup(_, Some(state)) => state.len() as u64,
+        Command::CommitOffsets(_, offsets) => offsets
+            .iter()
+            .map(|offset| 64 + offset.metadata.len() as u64)
+            .sum(),
+        _ => 0,
+    }
+}
