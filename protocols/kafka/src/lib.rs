@@ -1,1 +1,3 @@
 //! The Kafka protocol.
+
+pub mod codec;
