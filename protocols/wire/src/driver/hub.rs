@@ -1,0 +1,47 @@
+//! What the driver needs of the broker: so little that tests can be it.
+
+use omnilog_broker::{Broker, ClientInfo, Command, Event, NamespaceId};
+use std::future::Future;
+
+/// Where sessions become clients.
+pub trait Hub: Send {
+    /// A connection's membership; dropping it is the loss of the connection.
+    type Client: Client;
+
+    /// Joins a connection to its namespace's shard.
+    fn connect(&self, namespace: NamespaceId, info: ClientInfo) -> Self::Client;
+}
+
+/// A connection's membership of a shard.
+pub trait Client: Send + Sync {
+    /// Sends a command; never blocks.
+    fn send(&self, correlation: u64, command: Command);
+
+    /// May more be read from this connection's socket?
+    fn can_send(&self) -> bool;
+
+    /// Waits for events and takes all there are. Cancel safe.
+    fn recv(&mut self, into: &mut Vec<Event>) -> impl Future<Output = ()> + Send;
+}
+
+impl Hub for Broker {
+    type Client = omnilog_broker::Client;
+
+    fn connect(&self, namespace: NamespaceId, info: ClientInfo) -> Self::Client {
+        self.connect(namespace, info)
+    }
+}
+
+impl Client for omnilog_broker::Client {
+    fn send(&self, correlation: u64, command: Command) {
+        self.send(correlation, command);
+    }
+
+    fn can_send(&self) -> bool {
+        self.can_send()
+    }
+
+    fn recv(&mut self, into: &mut Vec<Event>) -> impl Future<Output = ()> + Send {
+        self.recv(into)
+    }
+}
