@@ -2,6 +2,7 @@
 
 use crate::Stream;
 use bytes::BytesMut;
+use omnilog_auth::Origin;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,6 +51,8 @@ pub struct Listener {
     pub name: String,
     /// The address that clients are told to use, where it differs from the one they connected to.
     pub advertised: Option<Address>,
+    /// Whether clients may stay anonymous here; without a word on it, those on this machine may.
+    pub anonymous: Option<bool>,
     /// What passed through it.
     pub meter: Arc<Meter>,
 }
@@ -89,6 +92,15 @@ impl ConnectionInfo {
             .advertised
             .clone()
             .unwrap_or_else(|| self.local.into())
+    }
+
+    /// Where an attempt to authenticate comes from.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            loopback: self.is_loopback(),
+            anonymous: self.listener.anonymous,
+            certificate_name: None,
+        }
     }
 
     /// Does the peer sit on this machine?
@@ -158,6 +170,7 @@ impl Connection {
                 listener: Arc::new(Listener {
                     name: "pipe".to_owned(),
                     advertised: None,
+                    anonymous: None,
                     meter: Arc::new(Meter::default()),
                 }),
                 tls: None,
