@@ -85,6 +85,8 @@ pub struct Will {
     pub publish: Publish,
     /// How long after the loss of the connection, at most until the session's end.
     pub delay_ms: u64,
+    /// How long the message lives, counted from its publication: the record's `expires_at_ms` is set when it fires.
+    pub message_expiry_ms: Option<u64>,
     /// The principal for whom it is checked when it fires.
     pub principal: Name,
 }
