@@ -1,0 +1,99 @@
+//! The admin interface: health, readiness and metrics over HTTP.
+
+use crate::metrics::Metrics;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use omnilog_broker::{Broker, ClientInfo, Command, Event, Reply, Stats};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// How long the broker may take to give its figures.
+const STATS_MAX: Duration = Duration::from_secs(2);
+
+/// What the admin interface shows.
+#[derive(Debug, Clone)]
+pub(crate) struct Admin {
+    pub(crate) broker: Broker,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) ready: Arc<AtomicBool>,
+}
+
+/// Serves it until `stop` fires.
+pub(crate) async fn serve(admin: Admin, listener: TcpListener, stop: CancellationToken) {
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(admin);
+    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = served.await {
+        warn!(%error, "admin interface failed");
+    }
+}
+
+/// Ready: listening, and the broker answers.
+async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
+    if !admin.ready.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n");
+    }
+    match stats(&admin.broker).await {
+        Some(_) => (StatusCode::OK, "ready\n"),
+        None => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the broker does not answer\n",
+        ),
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+    let stats = stats(&admin.broker).await;
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match admin.metrics.render(stats.as_ref()) {
+        Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, content_type)], text),
+        Err(error) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            [(header::CONTENT_TYPE, "text/plain")],
+            error.to_string(),
+        ),
+    }
+}
+
+/// Asks the broker for its figures, as any client does.
+async fn stats(broker: &Broker) -> Option<Stats> {
+    let info = ClientInfo {
+        principal: "admin".into(),
+        protocol: "admin".to_owned(),
+        peer: "admin".to_owned(),
+    };
+    let mut client = broker.connect(broker.default_namespace(), info);
+    client.send(1, Command::Stats);
+    let mut events = Vec::new();
+    timeout(STATS_MAX, async {
+        loop {
+            client.recv(&mut events).await;
+            for event in events.drain(..) {
+                if let Event::Reply {
+                    correlation: 1,
+                    result,
+                } = event
+                {
+                    return match result {
+                        Ok(Reply::Stats(stats)) => Some(stats),
+                        _ => None,
+                    };
+                }
+            }
+        }
+    })
+    .await
+    .ok()
+    .flatten()
+}

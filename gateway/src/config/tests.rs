@@ -1,0 +1,205 @@
+//! What a configuration may say, and how it is told off.
+
+use super::*;
+use crate::cli::ConfigArgs;
+use std::io::Write;
+
+fn load_text(text: &str, set: &[&str]) -> Result<Settings, String> {
+    let mut file = tempfile::Builder::new()
+        .prefix("config")
+        .suffix(".toml")
+        .tempfile()
+        .unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    let args = ConfigArgs {
+        config: Some(file.path().to_owned()),
+        data_dir: None,
+        set: set.iter().map(|set| (*set).to_owned()).collect(),
+    };
+    load(&args).map_err(|error| {
+        let path = file.path().display().to_string();
+        error.to_string().replace(&path, "FILE")
+    })
+}
+
+#[track_caller]
+fn refused(text: &str, set: &[&str], parts: &[&str]) {
+    let error = load_text(text, set).expect_err("accepted");
+    for part in parts {
+        assert!(error.contains(part), "'{part}' is not in: {error}");
+    }
+}
+
+#[test]
+fn nothing_said_is_the_documented_default() {
+    let settings = load_text("", &[]).unwrap();
+    let binds: Vec<_> = settings
+        .listeners
+        .iter()
+        .map(|(name, listener)| format!("{name} {}", listener.bind.unwrap()))
+        .collect();
+    assert_eq!(
+        binds,
+        [
+            "amqp 127.0.0.1:5672",
+            "kafka 127.0.0.1:9092",
+            "mqtt 127.0.0.1:1883"
+        ]
+    );
+    assert_eq!(settings.admin.bind.to_string(), "127.0.0.1:8080");
+    assert_eq!(settings.data_dir.to_str(), Some("./data"));
+    assert_eq!(settings.durability, Durability::Synced);
+}
+
+#[test]
+fn single_keys_override_the_file() {
+    let text = "[listeners.kafka]\nbind = \"127.0.0.1:1\"\nanonymous = false\n";
+    let settings = load_text(
+        text,
+        &[
+            "listeners.kafka.bind=127.0.0.1:0",
+            "admin.bind=127.0.0.1:0",
+            "durability=written",
+            "topics.partitions_default = 4",
+            "topics.log_none=[\"telemetry/*\"]",
+        ],
+    )
+    .unwrap();
+    let kafka = &settings.listeners["kafka"];
+    assert_eq!(kafka.bind.unwrap().to_string(), "127.0.0.1:0");
+    assert_eq!(kafka.anonymous, Some(false));
+    assert_eq!(settings.admin.bind.port(), 0);
+    assert_eq!(settings.durability, Durability::Written);
+    assert_eq!(settings.topics.partitions_default, 4);
+    assert_eq!(settings.topics.log_none, ["telemetry/*"]);
+}
+
+#[test]
+fn unknown_keys_are_named_with_their_line() {
+    refused(
+        "\ndurabilty = \"synced\"\n",
+        &[],
+        &["FILE:2", "durabilty", "unknown field"],
+    );
+    refused(
+        "[listeners.kafka]\nbind = \"127.0.0.1:0\"\nbnd = 1\n",
+        &[],
+        &["FILE:3", "listeners.kafka.bnd", "unknown field"],
+    );
+    refused(
+        "",
+        &["listeners.kafka.bnd=1"],
+        &["--set listeners.kafka.bnd=1", "unknown field"],
+    );
+    refused("", &["nonsense"], &["--set nonsense", "KEY=VALUE"]);
+}
+
+#[test]
+fn wrong_values_are_named_with_their_line() {
+    refused(
+        "durability = \"fast\"",
+        &[],
+        &["FILE:1", "durability", "fast"],
+    );
+    refused("[admin]\nbind = 8080\n", &[], &["FILE:2", "admin.bind"]);
+    refused(
+        "[admin]\nbind = \"nowhere\"\n",
+        &[],
+        &["FILE:2", "admin.bind"],
+    );
+    refused("", &["admin.bind=nowhere"], &["--set admin.bind=nowhere"]);
+    refused(
+        "[topics]\npartitions_default = 0\n",
+        &[],
+        &["FILE:2", "topics.partitions_default"],
+    );
+    refused("[log]\nlevel = \"a=b=c\"\n", &[], &["FILE:2", "log.level"]);
+    refused("a = \n", &[], &["FILE:1"]);
+}
+
+#[test]
+fn contradictions_are_refused() {
+    refused(
+        "[listeners.mqtt]\nbind = \"127.0.0.1:9092\"\n",
+        &[],
+        &[
+            "FILE:2",
+            "listeners.mqtt.bind",
+            "already taken by listeners.kafka.bind",
+        ],
+    );
+    refused(
+        "",
+        &["listeners.amqp.bind=0.0.0.0:8080"],
+        &[
+            "--set listeners.amqp.bind=0.0.0.0:8080",
+            "already taken by admin.bind",
+        ],
+    );
+    refused(
+        "[listeners.x]\nbind = \"127.0.0.1:0\"\n",
+        &[],
+        &["listeners.x", "protocol is missing"],
+    );
+    refused(
+        "[listeners.x]\nprotocol = \"mqtt\"\n",
+        &[],
+        &["FILE:1", "listeners.x", "bind is missing"],
+    );
+    refused(
+        "[listeners.kafka]\nprotocol = \"mqtt\"\n",
+        &[],
+        &["FILE:2", "speaks kafka"],
+    );
+    refused(
+        "[listeners.mqtt.tls]\ncert = \"a.pem\"\n",
+        &[],
+        &["FILE:1", "listeners.mqtt.tls", "key"],
+    );
+    refused(
+        "[listeners.mqtt.tls]\ncert = \"/none/a.pem\"\nkey = \"/none/b.pem\"\n",
+        &[],
+        &["FILE:2", "listeners.mqtt.tls.cert", "/none/a.pem"],
+    );
+    refused("[users.a]\n", &[], &["FILE:1", "users.a", "missing"]);
+    refused(
+        "[users.a]\npassword = \"x\"\nargon2 = \"y\"\n",
+        &[],
+        &["users.a", "exclude"],
+    );
+    refused(
+        "[users.a]\nargon2 = \"y\"\n",
+        &[],
+        &["FILE:2", "users.a.argon2"],
+    );
+    refused("namespaces = []", &[], &["FILE:1", "namespaces"]);
+    refused("namespaces = [\"/\", \"/\"]", &[], &["FILE:1", "twice"]);
+    refused(
+        "[journal]\nfile_bytes = 1_048_576\n",
+        &[],
+        &["topics.message_bytes_max", "journal.file_bytes"],
+    );
+    refused(
+        "",
+        &[
+            "listeners.kafka.enabled=false",
+            "listeners.amqp.enabled=false",
+            "listeners.mqtt.enabled=false",
+        ],
+        &["listeners", "disabled"],
+    );
+}
+
+#[test]
+fn port_zero_and_disabled_listeners_collide_with_nobody() {
+    load_text(
+        "[listeners.kafka]\nbind = \"127.0.0.1:0\"\n[listeners.mqtt]\nbind = \"127.0.0.1:0\"\n",
+        &["admin.bind=127.0.0.1:0"],
+    )
+    .unwrap();
+    load_text(
+        "[listeners.mqtt]\nenabled = false\nbind = \"127.0.0.1:9092\"\n",
+        &[],
+    )
+    .unwrap();
+}

@@ -1,0 +1,48 @@
+//! The protocols that are served. A new one is a crate and a line here.
+
+use crate::config::Settings;
+use omnilog_auth::{Authority, Credentials, User};
+use omnilog_wire::{Authenticator, DriverLimits, Protocol};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everybody who may log in: the configured users, or RabbitMQ's `guest` where there are none.
+pub(crate) fn authenticator(settings: &Settings) -> anyhow::Result<Authenticator> {
+    let mut credentials = if settings.users.is_empty() {
+        Credentials::guest()
+    } else {
+        Credentials::new()
+    };
+    for (name, user) in &settings.users {
+        let known = match (&user.password, &user.argon2) {
+            (_, Some(hash)) => User::argon2(name, hash)?,
+            (password, None) => User::plain(password.clone().unwrap_or_default()),
+        };
+        credentials.add(name, known.loopback_only(user.loopback_only))?;
+    }
+    Ok(Authenticator::new(
+        Authority::new(credentials),
+        settings.limits.password_checks_max,
+    ))
+}
+
+/// What a connection may take.
+pub(crate) fn driver_limits(settings: &Settings) -> DriverLimits {
+    let limits = &settings.limits;
+    DriverLimits {
+        write_backlog_bytes_max: limits.write_backlog_bytes_max,
+        peer_stall_max: Duration::from_millis(limits.peer_stall_ms_max),
+        shutdown_grace: Duration::from_millis(limits.shutdown_ms_max / 2),
+        ..DriverLimits::default()
+    }
+}
+
+/// All protocols, in the order in which they are asked about a connection's first bytes.
+pub(crate) fn all(
+    settings: &Settings,
+    _broker: &omnilog_broker::Broker,
+) -> anyhow::Result<Vec<Arc<dyn Protocol>>> {
+    let _authenticator = authenticator(settings)?;
+    let _limits = driver_limits(settings);
+    Ok(vec![])
+}
