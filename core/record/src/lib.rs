@@ -10,16 +10,19 @@
 mod batch;
 mod builder;
 pub mod compression;
+mod control;
 mod error;
 pub mod header;
 mod record;
 mod records;
+mod rewrite;
 pub mod varint;
 mod verify;
 
 pub use batch::{Batches, RecordBatch};
 pub use builder::{Appended, BATCH_BYTES_MAX, BatchBuilder, BatchOptions, NewRecord, Pieces};
 pub use compression::Compression;
+pub use control::{ControlRecord, TransactionMarker, TransactionOutcome};
 pub use error::{BatchError, BatchErrorKind, RecordProblem};
 pub use header::{Attributes, BatchHeader, HEADER_BYTES, PREFIX_BYTES, TimestampType};
 pub use record::{Header, Headers, OwnedRecord, Record, RecordBase};

@@ -123,8 +123,7 @@ impl RecordBatch {
         };
         let mut next_delta = 0_i32;
         let mut iter = verified.records.iter();
-        let mut index = 0_u32;
-        while let Some(record) = iter.next() {
+        for (index, record) in (0_u32..).zip(iter.by_ref()) {
             let record = record?;
             let delta = record.offset_delta;
             let in_order = if dense {
@@ -147,7 +146,6 @@ impl RecordBatch {
             if record.key.is_none() && verified.first_without_key.is_none() {
                 verified.first_without_key = Some(index);
             }
-            index += 1;
         }
         match iter.remaining().len() {
             0 => Ok(verified),

@@ -36,7 +36,7 @@ pub(super) fn decompress(section: &[u8], limit: usize) -> Result<Vec<u8>, BatchE
                 }
                 Ok(_) => return Ok(output),
                 Err(OUTPUT_TOO_SMALL) if room < limit => {
-                    room = room.saturating_mul(4).clamp(64, limit);
+                    room = room.saturating_mul(4).max(64).min(limit);
                 }
                 Err(OUTPUT_TOO_SMALL) => return Err(BatchError::ExpandedTooLarge { limit }),
                 Err(_) => return Err(DAMAGED),
