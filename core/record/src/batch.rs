@@ -216,3 +216,6 @@ impl Iterator for Batches {
         Some(batch)
     }
 }
+
+#[cfg(test)]
+mod tests;
