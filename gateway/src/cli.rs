@@ -68,4 +68,6 @@ pub(crate) enum JournalCommand {
 pub(crate) enum ConfigCommand {
     /// Say what is wrong with a configuration, or that nothing is.
     Check(ConfigArgs),
+    /// Read a password from standard input and print its hash, for a user's argon2 key.
+    HashPassword,
 }

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Journal(command)) => journal::run(&command),
         Some(Command::Config(ConfigCommand::Check(args))) => check_config(&args),
+        Some(Command::Config(ConfigCommand::HashPassword)) => hash_password(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -43,6 +44,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn hash_password() -> anyhow::Result<()> {
+    let mut password = String::new();
+    std::io::stdin().read_line(&mut password)?;
+    let password = password.trim_end_matches(['\r', '\n']);
+    anyhow::ensure!(!password.is_empty(), "no password on standard input");
+    let hash = omnilog_auth::hash_password(password.as_bytes())?;
+    writeln!(std::io::stdout(), "{hash}")?;
+    Ok(())
 }
 
 fn check_config(args: &cli::ConfigArgs) -> anyhow::Result<()> {

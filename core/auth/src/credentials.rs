@@ -2,7 +2,7 @@
 
 use crate::sasl::scram::{Hash, Keys};
 use argon2::password_hash::phc::PasswordHash;
-use argon2::{Argon2, PasswordVerifier};
+use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::OnceLock;
@@ -47,6 +47,9 @@ pub enum CredentialError {
     /// Checking it would take too much memory.
     #[error("user '{0}': an argon2 memory cost above {ARGON2_MEMORY_KIB_MAX} KiB is not accepted")]
     TooCostly(String),
+    /// A new hash could not be made.
+    #[error("the password could not be hashed")]
+    NotHashed,
 }
 
 impl Credentials {
@@ -168,6 +171,16 @@ impl fmt::Debug for User {
             .field("loopback_only", &self.loopback_only)
             .finish_non_exhaustive()
     }
+}
+
+/// Hashes a password as the configuration wants it, with argon2id's recommended costs and a random salt.
+///
+/// # Errors
+/// The system has no randomness.
+pub fn hash_password(password: &[u8]) -> Result<String, CredentialError> {
+    let hash: Result<PasswordHash, _> = Argon2::default().hash_password(password);
+    hash.map(|hash| hash.to_string())
+        .map_err(|_| CredentialError::NotHashed)
 }
 
 /// Does the password fit the hash? Slow on purpose.

@@ -13,5 +13,5 @@ pub mod sasl;
 
 pub use access::{AccessRules, AllowAll, Operation, Resource};
 pub use authority::{Authority, PasswordCheck, Verdict};
-pub use credentials::{CredentialError, Credentials, User};
+pub use credentials::{CredentialError, Credentials, User, hash_password};
 pub use principal::{Denied, Origin, Principal};

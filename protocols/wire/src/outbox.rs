@@ -191,3 +191,6 @@ impl Outbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -162,3 +162,6 @@ pub async fn sniff(
         Err(_) => Err(SniffError::Silent),
     }
 }
+
+#[cfg(test)]
+mod tests;
