@@ -72,6 +72,9 @@ fn complete(settings: &mut Settings) {
     if let Some(listener) = settings.listeners.get_mut("auto") {
         listener.protocol.get_or_insert(ProtocolName::Auto);
     }
+    for listener in settings.listeners.values_mut() {
+        listener.enabled.get_or_insert(true);
+    }
 }
 
 /// Applies `key=value`. The value is TOML where it can be, else a string.

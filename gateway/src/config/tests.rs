@@ -203,3 +203,22 @@ fn port_zero_and_disabled_listeners_collide_with_nobody() {
     )
     .unwrap();
 }
+
+#[test]
+fn the_documented_defaults_are_the_defaults() {
+    let text = include_str!("../../../configs/default.toml");
+    let documented = format!("{:?}", load_text(text, &[]).unwrap());
+    let built_in = format!("{:?}", load_text("", &[]).unwrap());
+    assert_eq!(documented, built_in);
+    // Every key is there, at least in a comment.
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    for field in built_in.split(": ").filter(|part| !part.is_empty()) {
+        let name = field.rsplit(|c| !is_name(c)).next().unwrap();
+        if !name.is_empty() && name.starts_with(|c: char| c.is_ascii_lowercase()) {
+            assert!(
+                text.contains(name),
+                "configs/default.toml has no word on {name}"
+            );
+        }
+    }
+}

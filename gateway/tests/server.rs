@@ -1,0 +1,8 @@
+//! The binary as an operator meets it: started, asked, told to stop.
+
+mod server {
+    pub(crate) mod configurations;
+    pub(crate) mod life;
+    pub(crate) mod process;
+    pub(crate) mod transport;
+}
