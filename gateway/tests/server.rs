@@ -1,5 +1,6 @@
 //! The binary as an operator meets it: started, asked, told to stop.
 
+#[cfg(test)]
 mod server {
     pub(crate) mod configurations;
     pub(crate) mod life;

@@ -102,7 +102,7 @@ pub(crate) struct Scram {
 #[derive(Debug)]
 enum State {
     First,
-    Final(Pending),
+    Final(Box<Pending>),
     Over,
 }
 
@@ -131,7 +131,7 @@ impl Scram {
             State::First => {
                 nonce().and_then(|nonce| self.first(message, authority, origin, &nonce))
             }
-            State::Final(pending) => self.last(message, pending),
+            State::Final(pending) => self.last(message, *pending),
             State::Over => Err(Denied::Malformed("the exchange is over")),
         };
         stepped.unwrap_or_else(Step::Denied)
@@ -171,14 +171,14 @@ impl Scram {
             STANDARD.encode(&keys.salt),
             keys.iterations
         );
-        self.state = State::Final(Pending {
+        self.state = State::Final(Box::new(Pending {
             keys,
             outcome,
             nonce,
             binding: STANDARD.encode(format!("{flag},{authzid},")),
             client_first_bare: bare.to_owned(),
             server_first: server_first.clone(),
-        });
+        }));
         Ok(Step::Challenge(server_first.into_bytes()))
     }
 
