@@ -152,21 +152,21 @@ impl prometheus_client::collector::Collector for ListenerCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         type Figure = (&'static str, &'static str, fn(&Connections) -> u64);
         const COUNTERS: [Figure; 5] = [
-            ("received_bytes", "Bytes read from clients", |of| {
+            ("received_bytes", "Bytes read from clients.", |of| {
                 of.meter.received_bytes()
             }),
-            ("sent_bytes", "Bytes written to clients", |of| {
+            ("sent_bytes", "Bytes written to clients.", |of| {
                 of.meter.sent_bytes()
             }),
-            ("commands", "Commands given to the broker", |of| {
+            ("commands", "Commands given to the broker.", |of| {
                 of.meter.commands()
             }),
-            ("events", "Events that came from the broker", |of| {
+            ("events", "Events that came from the broker.", |of| {
                 of.meter.events()
             }),
             (
                 "connections_refused",
-                "Connections refused because of a limit",
+                "Connections refused because of a limit.",
                 |of| of.refused.load(Ordering::Relaxed),
             ),
         ];
@@ -205,13 +205,13 @@ impl ListenerCollector {
             })
             .collect();
         let kind = ConstGauge::new(0_i64).metric_type();
-        let mut open = encoder.encode_descriptor("connections", "Open connections", None, kind)?;
+        let mut open = encoder.encode_descriptor("connections", "Open connections.", None, kind)?;
         for (listener, protocol, count, _) in &counts {
             let labels = [("listener", listener.as_str()), ("protocol", *protocol)];
             ConstGauge::new(*count).encode(open.encode_family(&labels)?)?;
         }
         let kind = ConstCounter::new(0_u64).metric_type();
-        let help = "Connections accepted whose protocol was found";
+        let help = "Connections accepted whose protocol was found.";
         let mut accepted = encoder.encode_descriptor("connections_accepted", help, None, kind)?;
         for (listener, protocol, _, count) in &counts {
             let labels = [("listener", listener.as_str()), ("protocol", *protocol)];
