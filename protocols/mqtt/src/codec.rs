@@ -31,7 +31,8 @@ pub use publish::{OutgoingPublish, Publish, PublishProperties, forwardable};
 pub use reason::{ConnectReturn, ReasonCode};
 pub use subscribe::{Filter, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe};
 pub use topic::{
-    FilterError, SharedFilter, is_topic_name, level_count, split_shared, valid_filter,
+    FilterError, SharedFilter, filter_matches, is_topic_name, level_count, split_shared,
+    valid_filter,
 };
 pub use write::{put_ping_response, varint_length};
 

@@ -92,3 +92,23 @@ pub fn split_shared(text: &Bytes) -> Result<SharedFilter, FilterError> {
         filter,
     })
 }
+
+/// Does a valid filter match a topic name [4.7.1, 4.7.2]? For recomputing which of a session's own subscriptions a
+/// delivery satisfies; who gets a message at all is the broker's decision.
+pub fn filter_matches(filter: &[u8], topic: &[u8]) -> bool {
+    if topic.first() == Some(&b'$') && matches!(filter.first(), Some(b'#' | b'+')) {
+        return false;
+    }
+    // `#` stands for no level, too: `sport/#` matches `sport`.
+    let mut levels = topic.split(|&byte| byte == b'/');
+    for wanted in filter.split(|&byte| byte == b'/') {
+        if wanted == b"#" {
+            return true;
+        }
+        match levels.next() {
+            Some(level) if wanted == b"+" || wanted == level => {}
+            _ => return false,
+        }
+    }
+    levels.next().is_none()
+}

@@ -1,0 +1,284 @@
+//! Records as MQTT messages and MQTT messages as records: the only place that knows other protocols' names.
+//!
+//! | MQTT 5 | record header |
+//! |---|---|
+//! | Content Type | `content-type` |
+//! | Correlation Data | `correlation-id` |
+//! | Response Topic | `reply-to` |
+//! | Payload Format Indicator 1 | `content-encoding: utf-8` |
+//! | User Property | a header of that name, behind the others, in order, duplicates kept |
+//! | Message Expiry Interval | none: the envelope's expiry |
+//!
+//! What MQTT wrote goes to MQTT as the bytes it was. What others wrote is turned the other way round; their properties
+//! without an MQTT counterpart (`message-id`, `timestamp`, `type`, `app-id`, ...) become user properties of these names.
+//!
+//! | written to | MQTT topic |
+//! |---|---|
+//! | Kafka topic `orders`, key `eu/created` | `orders/eu/created` |
+//! | Kafka topic `orders`, no key / empty key | `orders` / `orders/` |
+//! | AMQP exchange `orders`, routing key `eu.created` / empty | `orders/eu/created` / `orders` |
+//! | AMQP `amq.topic`, routing key `orders.eu` | `orders/eu` |
+//! | AMQP default exchange, routing key `orders.eu` | `orders.eu` |
+//!
+//! In a level that came from elsewhere the bytes that MQTT can't have there (`+`, `#`, U+0000, what is no UTF-8, an
+//! AMQP word's `/`, a leading `$`) are spelled `%HH`; so is a `%` that would read as the start of such a spelling.
+
+use crate::codec::{Properties, Property, Version, is_topic_name};
+use bytes::{BufMut, Bytes, BytesMut};
+use omnilog_broker::{Address, Envelope, Message, Provenance};
+use omnilog_record::{Record, RecordBase};
+
+const CONTENT_TYPE: &[u8] = b"content-type";
+const CONTENT_ENCODING: &[u8] = b"content-encoding";
+const CORRELATION_ID: &[u8] = b"correlation-id";
+const REPLY_TO: &[u8] = b"reply-to";
+const EXPIRATION: &[u8] = b"expiration";
+const DELIVERY_MODE: &[u8] = b"delivery-mode";
+
+/// A record's headers, made of MQTT properties.
+#[derive(Debug, Default)]
+pub(crate) struct Mapped {
+    /// Names and values, mapped properties first.
+    pub(crate) headers: Vec<(Bytes, Bytes)>,
+    /// How many of them are mapped properties.
+    pub(crate) properties: u16,
+}
+
+/// The headers that a publish's properties become.
+pub(crate) fn headers_of(properties: &Properties) -> Mapped {
+    let mut mapped = Mapped::default();
+    if properties.block().is_empty() {
+        return mapped;
+    }
+    let mut user = Vec::new();
+    for property in properties.iter() {
+        let (name, value) = match property {
+            Property::User(name, value) => {
+                user.push((name, value));
+                continue;
+            }
+            Property::ContentType(value) => (CONTENT_TYPE, value),
+            Property::CorrelationData(value) => (CORRELATION_ID, value),
+            Property::ResponseTopic(value) => (REPLY_TO, value),
+            Property::PayloadFormat(true) => (CONTENT_ENCODING, Bytes::from_static(b"utf-8")),
+            _ => continue,
+        };
+        mapped.headers.push((Bytes::from_static(name), value));
+        mapped.properties += 1;
+    }
+    mapped.headers.append(&mut user);
+    mapped
+}
+
+/// A record as an MQTT client is to see it.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub(crate) topic: Bytes,
+    /// MQTT 5: the property block without expiry, alias and identifiers. Empty in MQTT 3.
+    pub(crate) forward: Bytes,
+    pub(crate) payload: Bytes,
+    /// RETAIN as published.
+    pub(crate) retain: bool,
+    expires_at_ms: Option<i64>,
+    /// The MQTT client that published it.
+    publisher: Option<Bytes>,
+}
+
+impl View {
+    /// The seconds that are left, rounded up; 0 when it has expired.
+    pub(crate) fn expiry_s(&self, now_ms: i64) -> Option<u32> {
+        let left_ms = self.expires_at_ms?.saturating_sub(now_ms).max(0);
+        let left_s = left_ms.unsigned_abs().div_ceil(1000);
+        Some(u32::try_from(left_s).unwrap_or(u32::MAX))
+    }
+
+    /// Did this MQTT client publish it?
+    pub(crate) fn is_published_by(&self, client_id: &Bytes) -> bool {
+        self.publisher.as_ref() == Some(client_id)
+    }
+}
+
+/// A message as a client of this version is to see it; `None` if its record can't be read.
+pub(crate) fn view(message: &Message, version: Version) -> Option<View> {
+    let envelope = message.envelope()?;
+    let body = message.record_bytes()?;
+    let base = RecordBase {
+        offset: 0,
+        timestamp: message.base_timestamp_ms(),
+        log_append_time: None,
+    };
+    let record = Record::parse(&body, &base).ok()?;
+    let is_mqtt = envelope.provenance == Provenance::Mqtt;
+    let forward = match (version.is_v5(), is_mqtt) {
+        (false, _) => Bytes::new(),
+        (true, true) => envelope.properties.clone(),
+        (true, false) => properties_of(&record, envelope),
+    };
+    Some(View {
+        topic: topic_of(&envelope.address),
+        forward,
+        payload: record
+            .value
+            .map_or_else(Bytes::new, |value| body.slice_ref(value)),
+        retain: envelope.retain,
+        expires_at_ms: envelope.expires_at_ms,
+        publisher: is_mqtt.then(|| envelope.publisher.clone()),
+    })
+}
+
+/// The property block that another protocol's headers become.
+fn properties_of(record: &Record<'_>, envelope: &Envelope) -> Bytes {
+    let mut block = BytesMut::new();
+    let mut user = BytesMut::new();
+    // Kafka has no properties beside headers, so its headers of these names count as such.
+    let is_kafka = envelope.provenance == Provenance::Kafka;
+    let mapped = usize::from(envelope.property_headers);
+    let mut seen: Vec<&[u8]> = Vec::new();
+    for (index, header) in record.headers().enumerate() {
+        let value = header.value.unwrap_or_default();
+        if (is_kafka || index < mapped) && !seen.contains(&header.key) {
+            match property(header.key, value) {
+                Known::Property(property) => {
+                    seen.push(header.key);
+                    property.put(&mut block);
+                    continue;
+                }
+                Known::Nothing if !is_kafka => continue,
+                Known::Nothing | Known::No => {}
+            }
+        }
+        let name = text(header.key);
+        let value = text(value);
+        if name.len() <= usize::from(u16::MAX) && value.len() <= usize::from(u16::MAX) {
+            Property::User(name, value).put(&mut user);
+        }
+    }
+    block.unsplit(user);
+    block.freeze()
+}
+
+/// What a well-known header is in MQTT 5.
+enum Known {
+    Property(Property),
+    /// It travels otherwise: as the message expiry, as the QoS.
+    Nothing,
+    No,
+}
+
+fn property(name: &[u8], value: &[u8]) -> Known {
+    let is_text = || {
+        value.len() <= usize::from(u16::MAX)
+            && !value.contains(&0)
+            && std::str::from_utf8(value).is_ok()
+    };
+    let owned = || Bytes::copy_from_slice(value);
+    match name {
+        CONTENT_TYPE if is_text() => Known::Property(Property::ContentType(owned())),
+        CORRELATION_ID if value.len() <= usize::from(u16::MAX) => {
+            Known::Property(Property::CorrelationData(owned()))
+        }
+        REPLY_TO if is_text() && is_topic_name(value) => {
+            Known::Property(Property::ResponseTopic(owned()))
+        }
+        CONTENT_ENCODING if value == b"utf-8" => Known::Property(Property::PayloadFormat(true)),
+        EXPIRATION | DELIVERY_MODE => Known::Nothing,
+        _ => Known::No,
+    }
+}
+
+/// Bytes as MQTT text: as they are where they are text, spelled where they are not.
+fn text(bytes: &[u8]) -> Bytes {
+    if std::str::from_utf8(bytes).is_ok() && !bytes.contains(&0) {
+        return Bytes::copy_from_slice(bytes);
+    }
+    let mut spelled = BytesMut::with_capacity(bytes.len() + 16);
+    put_level(&mut spelled, bytes, |byte| byte == 0);
+    spelled.freeze()
+}
+
+/// The MQTT topic of an address.
+pub(crate) fn topic_of(address: &Address) -> Bytes {
+    let mut topic = BytesMut::new();
+    match address {
+        Address::Mqtt { topic } => return topic.clone(),
+        Address::Kafka { topic: name, key } => {
+            put_first(&mut topic, name, true);
+            if let Some(key) = key {
+                topic.put_u8(b'/');
+                put_level(&mut topic, key, |byte| b"+#\0".contains(&byte));
+            }
+        }
+        Address::Amqp {
+            exchange,
+            routing_key,
+        } => match exchange.as_ref() {
+            b"" => put_first(&mut topic, routing_key, true),
+            b"amq.topic" => {
+                let mut words = routing_key.split(|&byte| byte == b'.');
+                put_first(&mut topic, words.next().unwrap_or_default(), true);
+                words.for_each(|word| put_word(&mut topic, word));
+            }
+            exchange => {
+                put_first(&mut topic, exchange, true);
+                if !routing_key.is_empty() {
+                    routing_key
+                        .split(|&byte| byte == b'.')
+                        .for_each(|word| put_word(&mut topic, word));
+                }
+            }
+        },
+    }
+    topic.freeze()
+}
+
+fn put_word(topic: &mut BytesMut, word: &[u8]) {
+    topic.put_u8(b'/');
+    put_level(topic, word, |byte| b"+#\0/".contains(&byte));
+}
+
+/// A first level: it must not start with `$`, which is the server's.
+fn put_first(topic: &mut BytesMut, level: &[u8], escape_slash: bool) {
+    let rest = match level.split_first() {
+        Some((b'$', rest)) => {
+            topic.put_slice(b"%24");
+            rest
+        }
+        _ => level,
+    };
+    put_level(topic, rest, |byte| {
+        b"+#\0".contains(&byte) || (escape_slash && byte == b'/')
+    });
+}
+
+/// Appends a level, spelling what `forbidden` names, what is no UTF-8, and a `%` that would read as a spelling.
+fn put_level(into: &mut BytesMut, level: &[u8], forbidden: impl Fn(u8) -> bool) {
+    for chunk in level.utf8_chunks() {
+        let valid = chunk.valid().as_bytes();
+        for (index, &byte) in valid.iter().enumerate() {
+            let spells = byte == b'%'
+                && matches!(
+                    valid.get(index + 1..index + 3),
+                    Some([high, low]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit()
+                );
+            if spells || forbidden(byte) {
+                put_spelled(into, byte);
+            } else {
+                into.put_u8(byte);
+            }
+        }
+        chunk
+            .invalid()
+            .iter()
+            .for_each(|&byte| put_spelled(into, byte));
+    }
+}
+
+fn put_spelled(into: &mut BytesMut, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    into.put_u8(b'%');
+    into.put_u8(DIGITS[usize::from(byte >> 4)]);
+    into.put_u8(DIGITS[usize::from(byte & 0x0F)]);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! A session's subscriptions as its connection knows them: what a delivery is told of them.
+//!
+//! The broker decides who gets a message and with which QoS. Identifiers and RETAIN as published are recomputed here,
+//! from the message's topic and the subscriptions of the moment (MQTT 5 sections 3.3.4 and 3.8.3.1).
+
+use crate::codec::filter_matches;
+use bytes::Bytes;
+use omnilog_broker::Subscription;
+use smallvec::SmallVec;
+
+/// What the matching subscriptions say of a delivery.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Matched {
+    pub(super) identifiers: SmallVec<[u32; 2]>,
+    pub(super) retain_as_published: bool,
+}
+
+/// What a delivery is matched by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Delivered<'a> {
+    pub(super) topic: &'a [u8],
+    /// It came from a shared subscription's queue.
+    pub(super) shared: bool,
+    /// This client published it itself.
+    pub(super) own: bool,
+    /// It is a retained message sent because of a new subscription.
+    pub(super) retained: bool,
+}
+
+/// The subscriptions of a session.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions {
+    entries: Vec<Subscription>,
+    /// Those that have anything to tell; mostly none.
+    telling: usize,
+    /// Filters of the newest SUBSCRIBE that was granted: retained messages that follow are because of them.
+    newest: Vec<Bytes>,
+    /// The last answer, for a topic that comes again.
+    memo: Option<(Bytes, bool, bool, Matched)>,
+}
+
+impl Subscriptions {
+    pub(super) fn new(entries: Vec<Subscription>) -> Self {
+        let telling = entries.iter().filter(|entry| tells(entry)).count();
+        Self {
+            entries,
+            telling,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// These were granted by one SUBSCRIBE: equal filters (and groups) replace [3.8.4-3].
+    pub(super) fn granted(&mut self, subscriptions: Vec<Subscription>) {
+        self.memo = None;
+        self.newest.clear();
+        for subscription in subscriptions {
+            if subscription.share.is_none() {
+                self.newest.push(subscription.filter.clone());
+            }
+            self.remove(&subscription.filter, subscription.share.as_ref());
+            self.telling += usize::from(tells(&subscription));
+            self.entries.push(subscription);
+        }
+    }
+
+    /// This one is no more.
+    pub(super) fn remove(&mut self, filter: &[u8], share: Option<&Bytes>) {
+        let found = self
+            .entries
+            .iter()
+            .position(|entry| entry.filter == filter && entry.share.as_ref() == share);
+        if let Some(index) = found {
+            let entry = self.entries.swap_remove(index);
+            self.telling -= usize::from(tells(&entry));
+            self.memo = None;
+        }
+    }
+
+    /// What the subscriptions that this delivery satisfies say of it.
+    pub(super) fn matched(&mut self, delivered: Delivered<'_>) -> Matched {
+        if self.telling == 0 {
+            return Matched::default();
+        }
+        if delivered.retained {
+            // Because of one SUBSCRIBE, so by its filters if any of them fits.
+            let newest = self.collect(delivered, true);
+            return newest.unwrap_or_else(|| self.collect(delivered, false).unwrap_or_default());
+        }
+        if let Some((topic, shared, own, matched)) = &self.memo
+            && topic == delivered.topic
+            && *shared == delivered.shared
+            && *own == delivered.own
+        {
+            return matched.clone();
+        }
+        let matched = self.collect(delivered, false).unwrap_or_default();
+        self.memo = Some((
+            Bytes::copy_from_slice(delivered.topic),
+            delivered.shared,
+            delivered.own,
+            matched.clone(),
+        ));
+        matched
+    }
+
+    fn collect(&self, delivered: Delivered<'_>, newest_only: bool) -> Option<Matched> {
+        let mut matched = None;
+        for entry in &self.entries {
+            if entry.share.is_some() != delivered.shared
+                || (entry.no_local && delivered.own)
+                || (newest_only && !self.newest.contains(&entry.filter))
+                || !filter_matches(&entry.filter, delivered.topic)
+            {
+                continue;
+            }
+            let matched: &mut Matched = matched.get_or_insert_default();
+            matched.retain_as_published |= entry.retain_as_published;
+            if let Some(identifier) = entry.identifier
+                && !matched.identifiers.contains(&identifier)
+            {
+                matched.identifiers.push(identifier);
+            }
+        }
+        matched
+    }
+}
+
+fn tells(subscription: &Subscription) -> bool {
+    subscription.identifier.is_some() || subscription.retain_as_published
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subscription(filter: &'static str, identifier: Option<u32>) -> Subscription {
+        Subscription {
+            filter: Bytes::from_static(filter.as_bytes()),
+            share: None,
+            qos: 1,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: 0,
+            identifier,
+        }
+    }
+
+    fn identifiers(subscriptions: &mut Subscriptions, topic: &str, retained: bool) -> Vec<u32> {
+        let delivered = Delivered {
+            topic: topic.as_bytes(),
+            shared: false,
+            own: false,
+            retained,
+        };
+        subscriptions.matched(delivered).identifiers.to_vec()
+    }
+
+    #[test]
+    fn overlapping_subscriptions_give_all_their_identifiers() {
+        let mut table = Subscriptions::default();
+        table.granted(vec![subscription("a/#", Some(1))]);
+        table.granted(vec![
+            subscription("a/+", Some(2)),
+            subscription("b", Some(3)),
+        ]);
+        assert_eq!(identifiers(&mut table, "a/b", false), [1, 2]);
+        assert_eq!(identifiers(&mut table, "a", false), [1]);
+        table.remove(b"a/#", None);
+        assert_eq!(identifiers(&mut table, "a/b", false), [2]);
+    }
+
+    #[test]
+    fn a_retained_message_has_the_new_subscriptions_identifier_alone() {
+        let mut table = Subscriptions::default();
+        table.granted(vec![subscription("a/#", Some(1))]);
+        table.granted(vec![subscription("a/+", Some(2))]);
+        assert_eq!(identifiers(&mut table, "a/b", true), [2]);
+    }
+
+    #[test]
+    fn an_equal_filter_replaces_the_identifier() {
+        let mut table = Subscriptions::default();
+        table.granted(vec![subscription("a", Some(1))]);
+        table.granted(vec![subscription("a", None)]);
+        assert_eq!(identifiers(&mut table, "a", false), [0_u32; 0]);
+        assert_eq!(table.len(), 1);
+    }
+}

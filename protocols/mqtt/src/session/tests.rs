@@ -1,0 +1,1 @@
+//! Sessions against a broker that the test plays.
