@@ -1,0 +1,201 @@
+//! The one door to the world: clock, randomness, files. A simulation brings its own.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Time.
+pub trait Clock: Send + Sync + std::fmt::Debug {
+    /// Unix milliseconds.
+    fn now_ms(&self) -> i64;
+    /// Time of a clock that never goes back.
+    fn monotonic(&self) -> Duration;
+}
+
+/// Randomness.
+pub trait Random: Send + Sync + std::fmt::Debug {
+    /// Sixty-four random bits.
+    fn next_u64(&self) -> u64;
+}
+
+/// An open file.
+pub trait File: Send + Sync + std::fmt::Debug {
+    /// Fills the buffer from this position; short at the file's end. Returns how much was read.
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+    /// Writes everything at this position.
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()>;
+    /// Brings what was written, and the length, to stable storage.
+    fn sync_data(&self) -> io::Result<()>;
+    /// The file's length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Is it empty?
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Cuts or extends the file.
+    fn set_len(&self, length: u64) -> io::Result<()>;
+}
+
+/// A file system.
+pub trait Files: Send + Sync + std::fmt::Debug {
+    /// Makes a directory and those above it.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Opens a file, making it if need be.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Opens a file for reading only; it must be there.
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Gives a file another name, replacing what has it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Brings a directory's entries to stable storage.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// The files in a directory, sorted.
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Bytes that may still be claimed on the file system of this path.
+    fn available(&self, path: &Path) -> io::Result<u64>;
+}
+
+/// Clock, randomness and files.
+#[derive(Debug, Clone)]
+pub struct Env {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// Files.
+    pub files: Arc<dyn Files>,
+}
+
+impl Env {
+    /// The real world.
+    pub fn real() -> Self {
+        Self {
+            clock: Arc::new(RealClock {
+                start: Instant::now(),
+            }),
+            random: Arc::new(RealRandom),
+            files: Arc::new(RealFiles),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct RealClock {
+    start: Instant,
+}
+
+impl Clock for RealClock {
+    fn now_ms(&self) -> i64 {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+}
+
+#[derive(Debug)]
+struct RealRandom;
+
+impl Random for RealRandom {
+    fn next_u64(&self) -> u64 {
+        rand::random()
+    }
+}
+
+#[derive(Debug)]
+struct RealFiles;
+
+#[derive(Debug)]
+struct RealFile {
+    file: std::fs::File,
+}
+
+impl File for RealFile {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        use std::os::unix::fs::FileExt;
+        let mut read = 0;
+        while let Some(rest) = buffer.get_mut(read..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, position + read as u64) {
+                Ok(0) => break,
+                Ok(count) => read += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        self.file.write_all_at(bytes, position)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+}
+
+impl Files for RealFiles {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        Ok(Arc::new(RealFile { file }))
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(RealFile {
+            file: std::fs::File::open(path)?,
+        }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::File::open(path)?.sync_all()
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                found.push(entry.path());
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    fn available(&self, path: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}

@@ -1,0 +1,1 @@
+//! Looking into a journal from outside.

@@ -1,0 +1,1 @@
+//! A seeded world for simulations: files that lose what was not synced.
