@@ -2,6 +2,7 @@
 
 use crate::config::Settings;
 use omnilog_auth::{Authority, Credentials, User};
+use omnilog_mqtt::{MqttConfig, MqttProtocol};
 use omnilog_wire::{Authenticator, DriverLimits, Protocol};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +43,11 @@ pub(crate) fn all(
     settings: &Settings,
     _broker: &omnilog_broker::Broker,
 ) -> anyhow::Result<Vec<Arc<dyn Protocol>>> {
-    let _authenticator = authenticator(settings)?;
-    let _limits = driver_limits(settings);
-    Ok(vec![])
+    let authenticator = authenticator(settings)?;
+    let limits = driver_limits(settings);
+    Ok(vec![MqttProtocol::new(
+        MqttConfig::default(),
+        authenticator,
+        limits,
+    )])
 }
