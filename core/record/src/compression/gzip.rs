@@ -13,7 +13,7 @@ pub(super) fn decompress(section: &[u8], limit: usize) -> Result<Vec<u8>, BatchE
     let mut output = Vec::with_capacity(first_room(section, limit));
     // `read_to_end` grows with what was really expanded; one byte beyond the cap tells that it was passed.
     let expanded = MultiGzDecoder::new(section)
-        .take(limit as u64 + 1)
+        .take((limit as u64).saturating_add(1))
         .read_to_end(&mut output)
         .map_err(|_| DAMAGED)?;
     if expanded > limit {

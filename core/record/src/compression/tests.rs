@@ -47,6 +47,37 @@ fn expansion_stops_at_the_cap() {
 }
 
 #[test]
+fn an_unlimited_cap_is_a_cap_like_any_other() {
+    for compression in Compression::ALL {
+        let packed = compressed(compression, b"small");
+        assert_eq!(
+            decompress(compression, &packed, usize::MAX).unwrap(),
+            b"small"
+        );
+        assert!(decompress(compression, &packed, 4).is_err());
+    }
+}
+
+#[test]
+fn zstd_without_a_content_size_grows_up_to_the_cap() {
+    use std::io::Write;
+    let mut encoder = ::zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.include_contentsize(false).unwrap();
+    encoder.write_all(&vec![0; 1 << 20]).unwrap();
+    let packed = encoder.finish().unwrap();
+    assert_eq!(
+        decompress(Compression::Zstd, &packed, 1 << 20)
+            .unwrap()
+            .len(),
+        1 << 20
+    );
+    for limit in [0, 1, 63, 64, (1 << 20) - 1] {
+        let error = Err(BatchError::ExpandedTooLarge { limit });
+        assert_eq!(decompress(Compression::Zstd, &packed, limit), error);
+    }
+}
+
+#[test]
 fn data_cut_short_is_damage() {
     for compression in [
         Compression::Gzip,
