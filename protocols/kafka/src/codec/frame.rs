@@ -7,66 +7,40 @@ use super::CodecError;
 /// Bytes of the length prefix.
 const PREFIX_BYTES: usize = 4;
 
-/// Splits what arrives on a connection into request frames.
+/// Room made for a frame in one step. A longer one gets more as its bytes really arrive, so that
+/// a length alone costs no more than this.
+const RESERVE_BYTES_MAX: usize = 1 << 20;
+
+/// Takes the next whole frame, without its length prefix, off the front of `input`; `None` until
+/// it is complete.
 ///
-/// The buffer grows with the bytes that really arrived, never with the length that a client
-/// announces, and is given back when the connection is idle.
-#[derive(Debug)]
-pub struct FrameSplitter {
-    buffer: BytesMut,
+/// # Errors
+/// A negative length, or one above `frame_bytes_max`, is reported as soon as the prefix is there;
+/// the stream cannot be followed after it.
+pub fn next_frame(
+    input: &mut BytesMut,
     frame_bytes_max: usize,
-}
-
-impl FrameSplitter {
-    /// A splitter that refuses frames longer than `frame_bytes_max`.
-    pub fn new(frame_bytes_max: usize) -> Self {
-        Self {
-            buffer: BytesMut::new(),
-            frame_bytes_max,
+) -> Result<Option<Bytes>, CodecError> {
+    let Some(prefix) = input.first_chunk::<PREFIX_BYTES>() else {
+        return Ok(None);
+    };
+    let announced = i32::from_be_bytes(*prefix);
+    let size = usize::try_from(announced).map_err(|_| CodecError::NegativeFrame(announced))?;
+    if size > frame_bytes_max {
+        return Err(CodecError::FrameTooLarge {
+            size,
+            limit: frame_bytes_max,
+        });
+    }
+    let missing = (PREFIX_BYTES + size).saturating_sub(input.len());
+    if missing > 0 {
+        if PREFIX_BYTES + size <= RESERVE_BYTES_MAX {
+            input.reserve(missing);
         }
+        return Ok(None);
     }
-
-    /// Sets the limit of the frames still to come: it is raised once a client is authenticated.
-    pub fn set_frame_bytes_max(&mut self, frame_bytes_max: usize) {
-        self.frame_bytes_max = frame_bytes_max;
-    }
-
-    /// Takes bytes from the connection.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
-    }
-
-    /// Bytes that wait for the rest of their frame.
-    pub fn buffered_bytes(&self) -> usize {
-        self.buffer.len()
-    }
-
-    /// The next whole frame without its length prefix; `None` until it is complete.
-    ///
-    /// # Errors
-    /// A negative or too long frame is reported as soon as its prefix is there; the stream cannot
-    /// be followed after it.
-    pub fn next_frame(&mut self) -> Result<Option<Bytes>, CodecError> {
-        let Some(prefix) = self.buffer.first_chunk::<PREFIX_BYTES>() else {
-            if self.buffer.is_empty() {
-                self.buffer = BytesMut::new();
-            }
-            return Ok(None);
-        };
-        let announced = i32::from_be_bytes(*prefix);
-        let size = usize::try_from(announced).map_err(|_| CodecError::NegativeFrame(announced))?;
-        if size > self.frame_bytes_max {
-            return Err(CodecError::FrameTooLarge {
-                size,
-                limit: self.frame_bytes_max,
-            });
-        }
-        if self.buffer.len() < PREFIX_BYTES + size {
-            return Ok(None);
-        }
-        self.buffer.advance(PREFIX_BYTES);
-        Ok(Some(self.buffer.split_to(size).freeze()))
-    }
+    input.advance(PREFIX_BYTES);
+    Ok(Some(input.split_to(size).freeze()))
 }
 
 #[cfg(test)]
@@ -86,11 +60,11 @@ mod tests {
             .flat_map(|b| frame(b))
             .collect();
         for cut in 1..stream.len() {
-            let mut splitter = FrameSplitter::new(100);
+            let mut input = BytesMut::new();
             let mut frames = Vec::new();
             for piece in stream.chunks(cut) {
-                splitter.push(piece);
-                while let Some(frame) = splitter.next_frame().unwrap() {
+                input.extend_from_slice(piece);
+                while let Some(frame) = next_frame(&mut input, 100).unwrap() {
                     frames.push(frame);
                 }
             }
@@ -99,33 +73,33 @@ mod tests {
                 [&b"first"[..], b"", b"the third"],
                 "pieces of {cut}"
             );
-            assert_eq!(splitter.buffered_bytes(), 0);
+            assert!(input.is_empty());
         }
     }
 
     #[test]
     fn the_limit_is_told_from_the_prefix_alone_and_costs_no_memory() {
-        let mut splitter = FrameSplitter::new(1000);
-        splitter.push(&1001i32.to_be_bytes());
+        let mut input = BytesMut::from(&1001i32.to_be_bytes()[..]);
         let expected = CodecError::FrameTooLarge {
             size: 1001,
             limit: 1000,
         };
-        assert_eq!(splitter.next_frame(), Err(expected));
+        assert_eq!(next_frame(&mut input, 1000), Err(expected));
 
-        let mut splitter = FrameSplitter::new(100 << 20);
-        splitter.push(&(90i32 << 20).to_be_bytes());
-        assert_eq!(splitter.next_frame(), Ok(None));
+        let mut input = BytesMut::from(&(90i32 << 20).to_be_bytes()[..]);
+        assert_eq!(next_frame(&mut input, 100 << 20), Ok(None));
         assert!(
-            splitter.buffer.capacity() < 4096,
+            input.capacity() < 4096,
             "nothing is reserved for bytes not sent"
         );
     }
 
     #[test]
     fn negative_lengths_are_refused() {
-        let mut splitter = FrameSplitter::new(1000);
-        splitter.push(&(-1i32).to_be_bytes());
-        assert_eq!(splitter.next_frame(), Err(CodecError::NegativeFrame(-1)));
+        let mut input = BytesMut::from(&(-1i32).to_be_bytes()[..]);
+        assert_eq!(
+            next_frame(&mut input, 1000),
+            Err(CodecError::NegativeFrame(-1))
+        );
     }
 }

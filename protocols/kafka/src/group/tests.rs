@@ -1,0 +1,1 @@
+//! A group's life with injected time; requests are numbered, replies are found by number.
