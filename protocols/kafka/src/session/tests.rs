@@ -1,0 +1,1 @@
+//! Whole requests in, whole responses out.
