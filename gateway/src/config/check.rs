@@ -145,98 +145,33 @@ impl Checker<'_> {
     }
 
     fn numbers(&self, settings: &Settings) -> Result<(), ConfigError> {
-        let Settings {
-            topics,
-            journal,
-            memory,
-            limits,
-            ..
-        } = settings;
-        let at_least: [(&str, i128, i128); 18] = [
-            (
-                "topics.partitions_default",
-                topics.partitions_default.into(),
-                1,
-            ),
-            (
-                "topics.retention_ms_default",
-                topics.retention_ms_default.into(),
-                -1,
-            ),
-            (
-                "topics.retention_bytes_default",
-                topics.retention_bytes_default.into(),
-                -1,
-            ),
-            (
-                "topics.window_ms_default",
-                topics.window_ms_default.into(),
-                -1,
-            ),
-            (
-                "topics.window_bytes_default",
-                topics.window_bytes_default.into(),
-                -1,
-            ),
-            (
-                "topics.message_bytes_max",
-                topics.message_bytes_max.into(),
-                1024,
-            ),
-            ("topics.auto_names_max", topics.auto_names_max.into(), 1),
-            ("journal.file_bytes", journal.file_bytes.into(), 1 << 20),
-            (
-                "journal.checkpoint_bytes",
-                journal.checkpoint_bytes.into(),
-                1 << 16,
-            ),
-            ("journal.checkpoint_ms", journal.checkpoint_ms.into(), 100),
-            (
-                "memory.tail_bytes_max",
-                memory.tail_bytes_max.into(),
-                1 << 20,
-            ),
-            (
-                "memory.mailbox_bytes_max",
-                memory.mailbox_bytes_max.into(),
-                1 << 12,
-            ),
-            (
-                "memory.queue_bytes_max",
-                memory.queue_bytes_max.into(),
-                1 << 12,
-            ),
-            ("limits.connections_max", limits.connections_max as i128, 1),
-            (
-                "limits.handshake_ms_max",
-                limits.handshake_ms_max.into(),
-                100,
-            ),
-            (
-                "limits.write_backlog_bytes_max",
-                limits.write_backlog_bytes_max as i128,
-                1 << 12,
-            ),
-            (
-                "limits.peer_stall_ms_max",
-                limits.peer_stall_ms_max.into(),
-                100,
-            ),
-            (
-                "limits.password_checks_max",
-                limits.password_checks_max as i128,
-                1,
-            ),
-        ];
-        for (key, value, min) in at_least {
+        for (key, value, min) in least(settings) {
             if value < min {
                 return self.refuse(key, format!("{value} is below the least possible, {min}"));
             }
         }
-        if topics.message_bytes_max as u64 > journal.file_bytes / 4 {
+        let Settings {
+            topics,
+            journal,
+            kafka,
+            ..
+        } = settings;
+        if i128::from(topics.message_bytes_max) > i128::from(journal.file_bytes / 4) {
             return self.refuse(
                 "topics.message_bytes_max",
                 "must not exceed a quarter of journal.file_bytes: a message lies in one file",
+            );
+        }
+        if kafka.session_timeout_ms_max < kafka.session_timeout_ms_min {
+            return self.refuse(
+                "kafka.session_timeout_ms_max",
+                "must not be below kafka.session_timeout_ms_min",
+            );
+        }
+        if journal.bytes_max != 0 && journal.bytes_max < 4 * journal.file_bytes {
+            return self.refuse(
+                "journal.bytes_max",
+                "must be 0 or at least four times journal.file_bytes",
             );
         }
         if journal.disk_reserve_bytes >= journal.disk_low_bytes {
@@ -261,4 +196,57 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() != 0
         && a.port() == b.port()
         && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+/// Numbers with a least possible value.
+fn least(settings: &Settings) -> Vec<(&'static str, i128, i128)> {
+    let Settings {
+        topics,
+        journal,
+        memory,
+        limits,
+        kafka,
+        mqtt,
+        ..
+    } = settings;
+    macro_rules! of {
+        ($($section:ident.$key:ident >= $min:expr,)*) => {
+            vec![$((
+                concat!(stringify!($section), ".", stringify!($key)),
+                $section.$key as i128,
+                $min,
+            )),*]
+        };
+    }
+    of! {
+        topics.partitions_default >= 1,
+        topics.retention_ms_default >= -1,
+        topics.retention_bytes_default >= -1,
+        topics.window_ms_default >= -1,
+        topics.window_bytes_default >= -1,
+        topics.message_bytes_max >= 1024,
+        topics.auto_names_max >= 1,
+        journal.file_bytes >= 1 << 20,
+        journal.checkpoint_bytes >= 1 << 16,
+        journal.checkpoint_ms >= 100,
+        memory.tail_bytes_max >= 1 << 20,
+        memory.mailbox_bytes_max >= 1 << 12,
+        memory.queue_bytes_max >= 1 << 12,
+        limits.connections_max >= 1,
+        limits.handshake_ms_max >= 100,
+        limits.write_backlog_bytes_max >= 1 << 12,
+        limits.peer_stall_ms_max >= 100,
+        limits.shutdown_ms_max >= 100,
+        limits.password_checks_max >= 1,
+        kafka.node_id >= 0,
+        kafka.request_bytes_max >= 1 << 16,
+        kafka.fetch_bytes_max >= 1 << 10,
+        kafka.idle_ms_max >= 1000,
+        kafka.session_timeout_ms_min >= 1,
+        kafka.group_members_max >= 1,
+        mqtt.packet_bytes_max >= 1 << 10,
+        mqtt.receive_max >= 1,
+        mqtt.inflight_max >= 1,
+        mqtt.subscriptions_max >= 1,
+    }
 }

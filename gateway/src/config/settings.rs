@@ -1,5 +1,9 @@
 //! Every key of the configuration, with its default. `configs/default.toml` says what each is for.
 
+mod protocols;
+
+pub(crate) use protocols::{KafkaSettings, MqttSettings};
+
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) admin: AdminSettings,
     pub(crate) users: BTreeMap<String, UserSettings>,
     pub(crate) topics: TopicSettings,
+    pub(crate) kafka: KafkaSettings,
+    pub(crate) mqtt: MqttSettings,
     pub(crate) journal: JournalSettings,
     pub(crate) memory: MemorySettings,
     pub(crate) limits: LimitSettings,
@@ -34,6 +40,8 @@ impl Default for Settings {
             admin: AdminSettings::default(),
             users: BTreeMap::new(),
             topics: TopicSettings::default(),
+            kafka: KafkaSettings::default(),
+            mqtt: MqttSettings::default(),
             journal: JournalSettings::default(),
             memory: MemorySettings::default(),
             limits: LimitSettings::default(),
@@ -166,6 +174,7 @@ pub(crate) struct JournalSettings {
     pub(crate) file_bytes: u64,
     pub(crate) disk_low_bytes: u64,
     pub(crate) disk_reserve_bytes: u64,
+    pub(crate) bytes_max: u64,
     pub(crate) checkpoint_bytes: u64,
     pub(crate) checkpoint_ms: u64,
 }
@@ -173,9 +182,10 @@ pub(crate) struct JournalSettings {
 impl Default for JournalSettings {
     fn default() -> Self {
         Self {
-            file_bytes: 256 * MIB,
-            disk_low_bytes: 1024 * MIB,
-            disk_reserve_bytes: 512 * MIB,
+            file_bytes: 64 * MIB,
+            disk_low_bytes: 512 * MIB,
+            disk_reserve_bytes: 256 * MIB,
+            bytes_max: 0,
             checkpoint_bytes: 256 * MIB,
             checkpoint_ms: 30_000,
         }
