@@ -39,15 +39,27 @@ pub(crate) fn driver_limits(settings: &Settings) -> DriverLimits {
 }
 
 /// All protocols, in the order in which they are asked about a connection's first bytes.
-pub(crate) fn all(
-    settings: &Settings,
-    _broker: &omnilog_broker::Broker,
-) -> anyhow::Result<Vec<Arc<dyn Protocol>>> {
+pub(crate) fn all(settings: &Settings) -> anyhow::Result<Vec<Arc<dyn Protocol>>> {
     let authenticator = authenticator(settings)?;
     let limits = driver_limits(settings);
     Ok(vec![MqttProtocol::new(
-        MqttConfig::default(),
+        mqtt(settings),
         authenticator,
         limits,
     )])
+}
+
+fn mqtt(settings: &Settings) -> MqttConfig {
+    let mqtt = &settings.mqtt;
+    MqttConfig {
+        packet_bytes_max: mqtt.packet_bytes_max,
+        connect_timeout: Duration::from_millis(settings.limits.handshake_ms_max),
+        receive_max: mqtt.receive_max,
+        inflight_max: mqtt.inflight_max,
+        topic_alias_max: mqtt.topic_alias_max,
+        keep_alive_s_max: mqtt.keep_alive_s_max,
+        session_expiry_s_max: (mqtt.session_expiry_s_max > 0).then_some(mqtt.session_expiry_s_max),
+        subscriptions_max: mqtt.subscriptions_max,
+        ..MqttConfig::default()
+    }
 }

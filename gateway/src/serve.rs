@@ -64,7 +64,7 @@ async fn serve(settings: &Settings, addresses_file: Option<&Path>) -> anyhow::Re
         tokio::spawn(admin::serve(admin, socket, admin_stop.clone()));
     }
     let common = Common {
-        protocols: Arc::new(protocols::all(settings, &engine.broker)?),
+        protocols: Arc::new(protocols::all(settings)?),
         broker: engine.broker.clone(),
         shutdown: shutdown.clone(),
         handshake_max: Duration::from_millis(settings.limits.handshake_ms_max),
