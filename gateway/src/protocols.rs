@@ -2,6 +2,9 @@
 
 use crate::config::Settings;
 use omnilog_auth::{Authority, Credentials, User};
+use omnilog_kafka::KafkaConfig;
+use omnilog_kafka::KafkaProtocol;
+use omnilog_kafka::group::GroupConfig;
 use omnilog_mqtt::{MqttConfig, MqttProtocol};
 use omnilog_wire::{Authenticator, DriverLimits, Protocol};
 use std::sync::Arc;
@@ -42,11 +45,31 @@ pub(crate) fn driver_limits(settings: &Settings) -> DriverLimits {
 pub(crate) fn all(settings: &Settings) -> anyhow::Result<Vec<Arc<dyn Protocol>>> {
     let authenticator = authenticator(settings)?;
     let limits = driver_limits(settings);
-    Ok(vec![MqttProtocol::new(
-        mqtt(settings),
-        authenticator,
-        limits,
-    )])
+    Ok(vec![
+        KafkaProtocol::new(kafka(settings), authenticator.clone(), limits),
+        MqttProtocol::new(mqtt(settings), authenticator, limits),
+    ])
+}
+
+fn kafka(settings: &Settings) -> KafkaConfig {
+    let kafka = &settings.kafka;
+    KafkaConfig {
+        cluster_id: kafka.cluster_id.clone(),
+        node_id: kafka.node_id,
+        request_bytes_max: kafka.request_bytes_max,
+        fetch_bytes_max: kafka.fetch_bytes_max,
+        auto_create_topics: kafka.auto_create_topics,
+        idle_max: Duration::from_millis(kafka.idle_ms_max),
+        groups: GroupConfig {
+            initial_rebalance_delay: Duration::from_millis(kafka.rebalance_delay_ms),
+            session_timeout_min: Duration::from_millis(kafka.session_timeout_ms_min),
+            session_timeout_max: Duration::from_millis(kafka.session_timeout_ms_max),
+            members_max: kafka.group_members_max,
+            offsets_retention: Duration::from_millis(kafka.offsets_retention_ms),
+        },
+        broker: crate::engine::broker_config(settings),
+        ..KafkaConfig::default()
+    }
 }
 
 fn mqtt(settings: &Settings) -> MqttConfig {
