@@ -75,6 +75,7 @@ async fn serve(settings: &Settings, addresses_file: Option<&Path>) -> anyhow::Re
         certificates.extend(bound.tls().map(|tls| (bound.name.clone(), tls)));
         shutdown.spawn(bound.run(common.clone()));
     }
+    warn_of_closed_doors(settings);
     ready.store(true, Ordering::Relaxed);
     banner::print(settings, &addresses);
     if let Some(path) = addresses_file {
@@ -147,6 +148,22 @@ async fn until_stopped(
                     }
                 }
             }
+        }
+    }
+}
+
+/// A listener for other machines that nobody there can pass is most likely a mistake.
+fn warn_of_closed_doors(settings: &Settings) {
+    if settings.users.values().any(|user| !user.loopback_only) {
+        return;
+    }
+    for (listener, of) in &settings.listeners {
+        let remote = of.bind.is_some_and(|bind| !bind.ip().is_loopback());
+        if of.is_enabled() && remote && of.anonymous != Some(true) {
+            warn!(
+                listener,
+                "clients on other machines can't log in: there is no user for them, and anonymous is not true"
+            );
         }
     }
 }

@@ -8,6 +8,9 @@ use std::io::IoSlice;
 /// From this length on, bytes are chained and written from where they lie; shorter ones are copied together.
 const CHAIN_BYTES_MIN: usize = 1024;
 
+/// The first room for small writes, so that it does not grow from nothing after every idle moment.
+const TAIL_BYTES_MIN: usize = 1024;
+
 /// Slices handed to one vectored write.
 const SLICES_MAX: usize = 64;
 
@@ -57,18 +60,21 @@ impl Outbox {
     /// Where small writes go. Append only: what lies there already may belong to earlier frames. Positions stay valid
     /// until the next [`Outbox::put_bytes`].
     pub fn buffer(&mut self) -> &mut BytesMut {
+        if self.tail.capacity() == 0 {
+            self.tail.reserve(TAIL_BYTES_MIN);
+        }
         &mut self.tail
     }
 
     /// Copies bytes behind all earlier ones.
     pub fn put_slice(&mut self, bytes: &[u8]) {
-        self.tail.put_slice(bytes);
+        self.buffer().put_slice(bytes);
     }
 
     /// Puts bytes behind all earlier ones: without copying, if there are enough of them.
     pub fn put_bytes(&mut self, bytes: Bytes) {
         if bytes.len() < CHAIN_BYTES_MIN {
-            self.tail.put_slice(&bytes);
+            self.buffer().put_slice(&bytes);
             return;
         }
         if !self.tail.is_empty() {
