@@ -3,7 +3,7 @@
 use super::*;
 use crate::gather;
 use omnilog_broker::StoredBatch;
-use omnilog_record::{BatchBuilder, BatchOptions, Header, NewRecord, Pieces};
+use omnilog_record::{BatchBuilder, BatchOptions, Header, NewRecord};
 use std::sync::Arc;
 
 fn bytes(text: &'static [u8]) -> Bytes {
