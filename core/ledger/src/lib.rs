@@ -18,9 +18,9 @@ mod recovery;
 pub mod sim;
 mod sync;
 
-pub use checkpoint::{CheckpointStore, LocalCheckpoints, SavedCheckpoint};
+pub use checkpoint::{CheckpointStore, LocalCheckpoints, Pair, SavedCheckpoint};
 pub use env::{Clock, Env, File, Files, Random};
-pub use fake::FakeJournal;
+pub use fake::{FakeFrame, FakeJournal};
 pub use frame::{Frame, Lsn, Place, Section, ShardId};
 pub use journal::{Class, Completion, FileInfo, Journal, JournalError, Pushed, Space};
 pub use local::{JournalOptions, LocalJournal};
