@@ -26,6 +26,9 @@ const BACKLOG: i32 = 4096;
 /// A pause after the system could not hand out a connection (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The first byte of a TLS handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+
 /// A host and port, as in `advertised`.
 pub(crate) fn parse_address(text: &str) -> Result<Address, String> {
     let bad = || format!("'{text}' is not HOST:PORT");
@@ -188,14 +191,14 @@ impl Bound {
     /// TLS first, where configured; then the protocol, by configuration or by its first bytes.
     async fn identify(
         &self,
-        mut tcp: TcpStream,
+        tcp: TcpStream,
         common: &Common,
     ) -> Result<Identified, ConnectionError> {
         let mut prefix = BytesMut::new();
         let (mut stream, tls) = match &self.tls {
             None => (Stream::Tcp(tcp), None),
             // On a port for everything, clients with and without TLS are told apart; elsewhere TLS is a must.
-            Some(_) if self.protocol == ProtocolName::Auto && !opens_tls(&mut tcp).await? => {
+            Some(_) if self.protocol == ProtocolName::Auto && !opens_tls(&tcp).await? => {
                 (Stream::Tcp(tcp), None)
             }
             Some(tls) => {
@@ -247,20 +250,10 @@ async fn sniff_protocol(
     }
 }
 
-/// Looks, without taking anything, whether a client opens with a TLS handshake.
-async fn opens_tls(tcp: &mut TcpStream) -> io::Result<bool> {
-    let mut first = [0; 8];
-    loop {
-        let count = tcp.peek(&mut first).await?;
-        let seen = first.get(..count).unwrap_or(&first);
-        if count == 0 {
-            return Ok(false);
-        }
-        match sniff::client_hello(seen) {
-            omnilog_wire::Sniff::Yes => return Ok(true),
-            omnilog_wire::Sniff::No => return Ok(false),
-            // The rest of the record's head is on its way; peeking again returns at once.
-            omnilog_wire::Sniff::NeedMore => tokio::time::sleep(Duration::from_millis(1)).await,
-        }
-    }
+/// Looks, without taking anything, whether a client opens with a TLS handshake: no protocol of ours begins with its
+/// first byte.
+async fn opens_tls(tcp: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    let count = tcp.peek(&mut first).await?;
+    Ok(count == 1 && first == [TLS_HANDSHAKE])
 }

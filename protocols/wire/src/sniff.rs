@@ -45,7 +45,7 @@ pub fn foreign(prefix: &[u8]) -> Result<Foreign, Sniff> {
 }
 
 /// A handshake record of TLS 1.x with a ClientHello in it.
-pub fn client_hello(prefix: &[u8]) -> Sniff {
+fn client_hello(prefix: &[u8]) -> Sniff {
     match prefix {
         [] | [0x16] | [0x16, 3] | [0x16, 3, 0..=4] => Sniff::NeedMore,
         [0x16, 3, 0..=4, _] | [0x16, 3, 0..=4, _, _] => Sniff::NeedMore,
