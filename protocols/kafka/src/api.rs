@@ -241,6 +241,3 @@ pub(crate) fn topic_name(name: &[u8]) -> Option<TopicName> {
 pub(crate) fn unexpected(answer: &Answer) -> ConnectionError {
     ConnectionError::failure(format!("unexpected answer: {answer:?}"))
 }
-
-#[cfg(test)]
-mod tests;

@@ -10,6 +10,8 @@ pub mod error;
 pub mod fetch;
 pub mod frame;
 pub mod header;
+#[cfg(test)]
+pub(crate) mod maker;
 pub mod produce;
 pub mod read;
 pub mod reply;

@@ -55,6 +55,3 @@ impl Default for GroupConfig {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

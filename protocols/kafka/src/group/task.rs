@@ -16,13 +16,13 @@ use super::{Coordinator, Effect, GroupConfig, GroupError, GroupReply, GroupReque
 
 /// Whom an answer goes to.
 #[derive(Debug, Clone)]
-struct Ticket {
+pub(crate) struct Ticket {
     session: SignalSender<Signal>,
     request: u64,
 }
 
 impl Ticket {
-    fn answer(self, reply: GroupReply) {
+    pub(crate) fn answer(self, reply: GroupReply) {
         // A session that is gone needs no answer.
         let _gone = self.session.send(Signal::Group {
             request: self.request,
@@ -31,7 +31,8 @@ impl Ticket {
     }
 }
 
-enum Message {
+/// What a coordinator is asked.
+pub(crate) enum Message {
     Request(Ticket, Bytes, GroupRequest),
     List(Ticket),
 }
@@ -59,6 +60,13 @@ impl std::fmt::Debug for Message {
 }
 
 impl GroupHandle {
+    /// A handle to a coordinator that a test plays.
+    #[cfg(test)]
+    pub(crate) fn detached() -> (Self, mpsc::UnboundedReceiver<Message>) {
+        let (messages, inbox) = mpsc::unbounded_channel();
+        (Self { messages }, inbox)
+    }
+
     /// Does the coordinator still run? It ends with its shard.
     pub fn is_running(&self) -> bool {
         !self.messages.is_closed()

@@ -1,1 +1,0 @@
-//! Whole requests in, whole responses out.
