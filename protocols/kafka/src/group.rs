@@ -55,3 +55,6 @@ impl Default for GroupConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
