@@ -1,0 +1,9 @@
+//! The gateway under test: started, watched, stopped; or somebody else's broker.
+
+mod gateway;
+mod proc_stat;
+mod target;
+
+pub(crate) use gateway::{Gateway, GatewayOptions, Launcher};
+pub(crate) use proc_stat::cpu_time;
+pub(crate) use target::Target;

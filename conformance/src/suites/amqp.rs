@@ -1,0 +1,47 @@
+//! AMQP 0-9-1: pika, the RabbitMQ Java client, amqplib.
+
+use super::{AMQP, driver, restarted};
+use crate::case::{Case, Client};
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = [
+        "pika/exchanges",
+        "pika/confirm_and_mandatory",
+        "pika/get_ack_nack_reject",
+        "pika/requeue_on_close",
+        "pika/prefetch",
+        "pika/competing_consumers",
+        "pika/exclusive_and_auto_delete",
+        "pika/errors",
+        "pika/queue_delete_and_purge",
+        "pika/properties",
+        "pika/many_channels",
+    ]
+    .map(|name| driver("amqp", AMQP, Client::Python, name))
+    .to_vec();
+    cases.extend(
+        [
+            "rabbitmq_java/confirm_consume_ack",
+            "rabbitmq_java/competing_consumers",
+            "rabbitmq_java/errors",
+            "rabbitmq_java/properties",
+        ]
+        .map(|name| driver("amqp", AMQP, Client::Java, name)),
+    );
+    cases.extend(
+        [
+            "amqplib/confirm_and_competing_consumers",
+            "amqplib/mandatory_return",
+            "amqplib/nack_requeues",
+            "amqplib/errors",
+        ]
+        .map(|name| driver("amqp", AMQP, Client::Node, name)),
+    );
+    cases.push(restarted(
+        "amqp",
+        AMQP,
+        Client::Python,
+        "pika/durable_survives_restart",
+    ));
+    cases
+}
