@@ -35,8 +35,9 @@ def admin(target):
 
 
 def create(target, topic, partitions=1, config=None):
-    futures = admin(target).create_topics([NewTopic(topic, partitions, 1, config=config or {})])
-    futures[topic].result(timeout=15)
+    # The client must live until the answer is there.
+    client = admin(target)
+    client.create_topics([NewTopic(topic, partitions, 1, config=config or {})])[topic].result(timeout=15)
 
 
 def produce_all(p, records, topic):
