@@ -75,8 +75,16 @@ impl LocalCheckpoints {
                 Some(lsn) => {
                     known.insert(lsn, env.files.open_read(&path)?.len()?);
                 }
+                // Kept for whoever wants to know what happened to it.
+                None if path.extension().is_some_and(|name| name == "damaged") => {}
                 // A checkpoint that was never finished.
                 None => env.files.remove(&path)?,
+            }
+        }
+        // Removing a generation need not have reached the disk: what comes back does not count.
+        while known.len() > GENERATIONS {
+            if let Some((lsn, _)) = known.pop_first() {
+                env.files.remove(&dir.join(format!("{lsn:020}.ckpt")))?;
             }
         }
         Ok(Self {
@@ -101,6 +109,17 @@ impl LocalCheckpoints {
 
     fn path(&self, lsn: Lsn) -> PathBuf {
         self.dir.join(format!("{lsn:020}.ckpt"))
+    }
+
+    fn put_aside(&self, damaged: &[Lsn]) -> io::Result<()> {
+        for lsn in damaged {
+            let path = self.path(*lsn);
+            self.env
+                .files
+                .rename(&path, &path.with_extension("damaged"))?;
+            self.known.lock().remove(lsn);
+        }
+        Ok(())
     }
 }
 
@@ -154,12 +173,18 @@ impl CheckpointStore for LocalCheckpoints {
     fn load(&self) -> io::Result<Option<SavedCheckpoint>> {
         let known: Vec<Lsn> = self.known.lock().keys().rev().copied().collect();
         let any = !known.is_empty();
+        let mut damaged = Vec::new();
         for lsn in known {
             let file = self.env.files.open_read(&self.path(lsn))?;
             match read(&*file)? {
-                Some(saved) if saved.lsn == lsn => return Ok(Some(saved)),
+                Some(saved) if saved.lsn == lsn => {
+                    self.put_aside(&damaged)?;
+                    return Ok(Some(saved));
+                }
                 _ => tracing::warn!(lsn, "a checkpoint is damaged; the one before it is used"),
             }
+            // It must not count as a generation: the next one would push out the last that is whole.
+            damaged.push(lsn);
         }
         if any {
             return Err(io::Error::new(

@@ -96,7 +96,10 @@ impl LocalJournal {
         let journal_dir = dir.join("journal");
         env.files.create_dir(&journal_dir)?;
         let checkpoints = Arc::new(LocalCheckpoints::open(env, &dir.join("checkpoints"))?);
-        let recovered = recovery::recover(env, &journal_dir, checkpoints.newest_lsn())?;
+        // Frames up to here are not needed: files that hold no others may be gone.
+        let newest = checkpoints.newest_lsn();
+        let whole = checkpoints.load()?.map_or(0, |saved| saved.lsn);
+        let recovered = recovery::recover(env, &journal_dir, newest, whole)?;
         let journal = recovered.journal.unwrap_or_else(|| {
             u128::from(env.random.next_u64()) << 64 | u128::from(env.random.next_u64())
         });
@@ -197,18 +200,21 @@ impl LocalJournal {
     /// Makes a file of written zeros: its blocks are claimed, and syncing writes to it needs no new metadata.
     fn fill(&self, path: &Path) -> io::Result<()> {
         let file = self.env.files.open(path)?;
+        self.fill_from(&*file, 0).inspect_err(|_| {
+            // Give back what was claimed; the caller says that there is no space.
+            let _ = self.env.files.remove(path);
+        })
+    }
+
+    fn fill_from(&self, file: &dyn File, start: u64) -> io::Result<()> {
         let zeros = vec![0; ZEROS];
-        let mut at = 0;
+        let mut at = start;
         while at < self.options.file_bytes {
             let piece = (self.options.file_bytes - at).min(ZEROS as u64);
             let piece = zeros
                 .get(..usize::try_from(piece).unwrap_or(ZEROS))
                 .unwrap_or(&zeros);
-            if let Err(error) = file.write_at(piece, at) {
-                // Give back what was claimed; the caller says that there is no space.
-                let _ = self.env.files.remove(path);
-                return Err(error);
-            }
+            file.write_at(piece, at)?;
             at += piece.len() as u64;
         }
         file.sync_data()
@@ -238,10 +244,10 @@ impl LocalJournal {
         }
         // A footer, and a file after it, say that everything before them is on stable storage: so only the last file
         // can have a torn tail.
-        self.active.file.sync_data()?;
-        {
-            let mut state = self.syncer.state.0.lock();
-            state.synced = state.synced.max(self.group_first - 1);
+        while self.syncer.step() {}
+        if self.syncer.failed().is_some() {
+            self.poisoned = true;
+            return Err(JournalError::Poisoned);
         }
         self.seal_active()?;
         self.begin_file()?;
@@ -343,9 +349,9 @@ impl LocalJournal {
             if self.active.first_lsn == 0 {
                 self.active.first_lsn = self.group_first;
             }
+            let sequences = format::sequence_ranges(&self.group_entries);
             self.active.entries.lock().append(&mut self.group_entries);
-            let sequences = format::sequence_ranges(&self.active.entries.lock());
-            self.shelf.grown(self.active.id, sequences);
+            self.shelf.grown(self.active.id, &sequences);
             self.written.push_back((self.group_first, last));
             self.syncing.push_back((self.group_first, last));
         }
@@ -479,7 +485,7 @@ impl Journal for LocalJournal {
     }
 
     fn delete_file(&mut self, id: u32) -> Result<bool, JournalError> {
-        let Some(file) = self.sealed.get(&id) else {
+        let Some(file) = self.sealed.get(&id).cloned() else {
             return Ok(false);
         };
         if file.last_lsn > self.checkpoints.oldest_lsn() {
@@ -488,14 +494,18 @@ impl Journal for LocalJournal {
         let path = self.path(id);
         let whole = file.bytes >= self.options.file_bytes / 2;
         self.sealed.remove(&id);
-        self.shelf.remove(id);
-        if self.spare.lock().is_none() && whole {
+        // A reader that still holds the file must not see it written over.
+        let unread = self
+            .shelf
+            .remove(id)
+            .is_some_and(|file| Arc::strong_count(&file) == 1);
+        if self.spare.lock().is_none() && whole && unread {
             // Recycled: its blocks are there already. Its header says that it is nobody's.
             let spare = self.dir.join("spare");
             self.env.files.rename(&path, &spare)?;
             let handle = self.env.files.open(&spare)?;
             handle.write_at(&[0; SECTOR], 0)?;
-            handle.sync_data()?;
+            self.fill_from(&*handle, file.bytes)?;
             *self.spare.lock() = Some(spare);
         } else {
             self.env.files.remove(&path)?;
@@ -531,11 +541,14 @@ impl Journal for LocalJournal {
     fn close(&mut self) -> Result<(), JournalError> {
         self.submit()?;
         self.write_group(FLAG_CLEAN)?;
-        self.active
-            .file
-            .sync_data()
-            .map_err(|error| self.poison(error))?;
         while self.syncer.step() {}
+        if let Some(error) = self.syncer.failed() {
+            self.poisoned = true;
+            return Err(JournalError::Io(io::Error::new(
+                error.kind(),
+                error.to_string(),
+            )));
+        }
         let mut state = self.syncer.state.0.lock();
         state.stopping = true;
         self.syncer.state.1.notify_all();

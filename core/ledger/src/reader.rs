@@ -71,15 +71,28 @@ impl Shelf {
         self.files.lock().insert(id, file);
     }
 
-    pub(crate) fn remove(&self, id: u32) {
-        self.files.lock().remove(&id);
-        self.footers.lock().held.remove(&id);
+    pub(crate) fn remove(&self, id: u32) -> Option<Arc<dyn File>> {
+        let removed = self.files.lock().remove(&id);
+        let mut footers = self.footers.lock();
+        footers.held.remove(&id);
+        footers.order.retain(|held| *held != id);
+        removed.map(|file| file.file)
     }
 
     /// The open file's sequences grew.
-    pub(crate) fn grown(&self, id: u32, sequences: Vec<(ShardId, u64, u64)>) {
-        if let Some(file) = self.files.lock().get_mut(&id) {
-            file.sequences = sequences;
+    pub(crate) fn grown(&self, id: u32, sequences: &[(ShardId, u64, u64)]) {
+        let mut files = self.files.lock();
+        let Some(file) = files.get_mut(&id) else {
+            return;
+        };
+        for new in sequences {
+            match file.sequences.iter_mut().find(|known| known.0 == new.0) {
+                Some(known) => {
+                    known.1 = known.1.min(new.1);
+                    known.2 = known.2.max(new.2);
+                }
+                None => file.sequences.push(*new),
+            }
         }
     }
 
@@ -95,8 +108,9 @@ impl Shelf {
                 }
                 let footer = Arc::new(read_footer(&*file.file, *position, *length)?);
                 let mut footers = self.footers.lock();
-                footers.held.insert(id, footer.clone());
-                footers.order.push_back(id);
+                if footers.held.insert(id, footer.clone()).is_none() {
+                    footers.order.push_back(id);
+                }
                 while footers.held.len() > FOOTERS_MAX {
                     let Some(oldest) = footers.order.pop_front() else {
                         break;

@@ -104,7 +104,9 @@ impl Recovery {
                     Ok(scanned) => scanned.frames,
                     Err(error) => return vec![Err(error)].into_iter(),
                 };
-                let found: Vec<io::Result<RecoveredFrame>> = frames
+                let known = self.sealed.get(id).map_or(0, |file| file.last_lsn);
+                let whole = frames.last().map_or(0, |(frame, _)| frame.lsn) == known;
+                let mut found: Vec<io::Result<RecoveredFrame>> = frames
                     .into_iter()
                     .filter(|(frame, _)| frame.lsn > after)
                     .map(|(frame, _)| {
@@ -122,6 +124,15 @@ impl Recovery {
                         })
                     })
                     .collect();
+                if !whole {
+                    let next = found
+                        .last()
+                        .and_then(|last| last.as_ref().ok())
+                        .map(|last| last.lsn + 1);
+                    let lsn = next.unwrap_or(after + 1);
+                    let what = format!("sealed journal file {id} is damaged at frame {lsn}");
+                    found.push(Err(io::Error::new(io::ErrorKind::InvalidData, what)));
+                }
                 found.into_iter()
             })
     }
@@ -172,8 +183,9 @@ pub(crate) fn scan(file: &dyn File, seed: u32, limit: u64) -> io::Result<Scanned
         let next = at + format::padded(GROUP_HEADER + header.length as usize);
         if scanned.torn_at.is_none() {
             let in_order = expected.is_none_or(|expected| expected == header.first_lsn);
-            let end = body + header.length as usize;
-            let whole = if in_order && end <= bytes.len() {
+            // A group that was cut still has the frames before its first bad one.
+            let end = (body + header.length as usize).min(bytes.len());
+            let whole = if in_order {
                 read_frames(
                     &bytes.slice(body..end),
                     body,
@@ -219,121 +231,199 @@ fn read_frames(
     Ok(())
 }
 
+/// A file as it was found.
+struct Surveyed {
+    header: FileHeader,
+    path: PathBuf,
+    file: Arc<dyn File>,
+    seed: u32,
+    state: Found,
+}
+
+enum Found {
+    Sealed(u64, u64, Footer),
+    Open(Scanned),
+}
+
+impl Surveyed {
+    /// Its first and last frame; zeros if it has none.
+    fn range(&self) -> (Lsn, Lsn) {
+        match &self.state {
+            Found::Sealed(_, _, footer) => (footer.first_lsn, footer.last_lsn),
+            Found::Open(scanned) => {
+                let lsn = |found: Option<&(DecodedFrame, u64)>| found.map_or(0, |(f, _)| f.lsn);
+                (lsn(scanned.frames.first()), lsn(scanned.frames.last()))
+            }
+        }
+    }
+
+    /// Where its frames stop being readable.
+    fn stops_at(&self) -> u64 {
+        match &self.state {
+            Found::Sealed(position, ..) => *position,
+            Found::Open(scanned) => scanned.torn_at.unwrap_or(scanned.end),
+        }
+    }
+}
+
 /// Looks through a journal's directory and makes it whole: a torn tail is cut off, every file that counts is sealed.
-pub(crate) fn recover(env: &Env, dir: &Path, checkpoint: Lsn) -> Result<Recovery, RecoveryError> {
+/// `checkpoint` is the newest checkpoint's frame, `whole` that of the newest one that can be read: frames up to there
+/// may be missing. Nothing is changed on disk before it is certain that nothing is damaged.
+pub(crate) fn recover(
+    env: &Env,
+    dir: &Path,
+    checkpoint: Lsn,
+    whole: Lsn,
+) -> Result<Recovery, RecoveryError> {
+    let (files, leftovers, last_file) = survey(env, dir)?;
     let mut recovery = Recovery {
         journal: None,
         epoch: 0,
         last_lsn: 0,
-        last_file: 0,
+        last_file,
         spare: None,
         sealed: BTreeMap::new(),
         shelf: BTreeMap::new(),
         files: Vec::new(),
         clean: false,
     };
-    let mut headers = Vec::new();
-    for path in env.files.list(dir)? {
-        if path.file_name().is_some_and(|name| name == "spare") {
-            // Half-filled, perhaps: its length tells nothing. It is filled again.
-            env.files.remove(&path)?;
+    let mut declared = checkpoint;
+    let mut stop = (dir.to_owned(), 0);
+    for found in &files {
+        if *recovery.journal.get_or_insert(found.header.journal) != found.header.journal {
+            return Err(RecoveryError::Foreign {
+                file: found.path.clone(),
+            });
+        }
+        recovery.epoch = recovery.epoch.max(found.header.epoch);
+        if let Found::Open(scanned) = &found.state {
+            declared = declared.max(scanned.declared_durable);
+        }
+        let (first, last) = found.range();
+        if first == 0 {
             continue;
         }
-        let Some(id) = path
-            .file_stem()
-            .and_then(|name| name.to_str()?.parse::<u32>().ok())
-        else {
-            continue;
-        };
-        let file = env.files.open(&path)?;
-        let mut start = vec![0; SECTOR];
-        let read = file.read_at(&mut start, 0)?;
-        start.truncate(read);
-        recovery.last_file = recovery.last_file.max(id);
-        match FileHeader::decode(&start) {
-            Some(Ok(header)) if header.file == id => headers.push((header, path, file)),
-            Some(Err(version)) => {
-                return Err(RecoveryError::Version {
-                    file: path,
-                    version,
-                });
-            }
-            // Renamed into place, its header never durable: nothing in it was acknowledged.
-            _ => env.files.remove(&path)?,
+        // A file is begun only when the one before is on stable storage: a gap is damage, or a deleted file.
+        if first != recovery.last_lsn + 1 && first > whole + 1 {
+            let (file, position) = if recovery.last_lsn == 0 {
+                (found.path.clone(), SECTOR as u64)
+            } else {
+                stop
+            };
+            return Err(RecoveryError::Damaged {
+                file,
+                position,
+                lsn: recovery.last_lsn + 1,
+            });
         }
-    }
-    headers.sort_by_key(|(header, ..)| header.file);
-    let declared = declared_durable(&headers)?.max(checkpoint);
-    let mut torn: Option<(PathBuf, u64)> = None;
-    for (header, path, file) in headers {
-        if *recovery.journal.get_or_insert(header.journal) != header.journal {
-            return Err(RecoveryError::Foreign { file: path });
-        }
-        recovery.epoch = recovery.epoch.max(header.epoch);
-        if torn.is_some() {
-            // Beyond the first bad frame nothing counts, and none of it was declared durable.
-            env.files.remove(&path)?;
-            continue;
-        }
-        let seed = format::seed(&header);
-        let info = match find_footer(&*file)? {
-            Some((position, length, footer)) => {
-                sealed_file(&mut recovery, &header, &file, position, length, footer)
-            }
-            None => {
-                let scanned = scan(&*file, seed, u64::MAX)?;
-                recovery.clean = scanned.clean;
-                let info = seal(&mut recovery, &header, &file, &scanned)?;
-                if let Some(position) = scanned.torn_at {
-                    torn = Some((path.clone(), position));
-                }
-                info
-            }
-        };
-        if info.first_lsn != 0 {
-            if recovery.last_lsn != 0 && info.first_lsn != recovery.last_lsn + 1 {
-                let lsn = recovery.last_lsn + 1;
-                return Err(RecoveryError::Damaged {
-                    file: path,
-                    position: SECTOR as u64,
-                    lsn,
-                });
-            }
-            recovery.last_lsn = info.last_lsn;
-        }
-        recovery
-            .files
-            .push((header.file, header.epoch, seed, file, info.bytes));
-        recovery.sealed.insert(header.file, info);
-        // A file whose tail is simply unwritten is the last of its run; a later epoch's file may follow it.
-        if torn.as_ref().is_some_and(|_| recovery.last_lsn >= declared) {
-            torn = None;
-        }
+        recovery.last_lsn = last;
+        stop = (found.path.clone(), found.stops_at());
     }
     if recovery.last_lsn < declared {
-        let (file, position) = torn.unwrap_or_else(|| (dir.to_owned(), 0));
+        let (file, position) = stop;
         return Err(RecoveryError::Damaged {
             file,
             position,
             lsn: recovery.last_lsn + 1,
         });
     }
+    recovery.clean =
+        matches!(files.last(), Some(Surveyed { state: Found::Open(last), .. }) if last.clean);
+    for path in leftovers {
+        env.files.remove(&path)?;
+    }
+    for found in files {
+        let Surveyed {
+            header,
+            file,
+            seed,
+            state,
+            ..
+        } = found;
+        let info = match state {
+            Found::Sealed(position, length, footer) => {
+                sealed_file(&mut recovery, &header, &file, position, length, footer)
+            }
+            Found::Open(scanned) => seal(&mut recovery, &header, &file, &scanned)?,
+        };
+        recovery
+            .files
+            .push((header.file, header.epoch, seed, file, info.bytes));
+        recovery.sealed.insert(header.file, info);
+    }
     env.files.sync_dir(dir)?;
     Ok(recovery)
 }
 
-/// The greatest frame that any group declares durable.
-fn declared_durable(headers: &[(FileHeader, PathBuf, Arc<dyn File>)]) -> io::Result<Lsn> {
-    let mut declared = 0;
-    for (header, _, file) in headers {
-        // A sealed file is scanned too: its groups' declarations count as any other's. Only the last files can
-        // declare what an earlier one does not hold, so two are enough.
-        if find_footer(&**file)?.is_none() {
-            declared =
-                declared.max(scan(&**file, format::seed(header), u64::MAX)?.declared_durable);
+type Survey = (Vec<Surveyed>, Vec<PathBuf>, u32);
+
+/// Reads what there is: the files in order, what may be thrown away, the greatest number in use.
+fn survey(env: &Env, dir: &Path) -> Result<Survey, RecoveryError> {
+    let mut files = Vec::new();
+    let mut leftovers = Vec::new();
+    let mut blank = None;
+    let mut last_file = 0;
+    for path in env.files.list(dir)? {
+        if path.file_name().is_some_and(|name| name == "spare") {
+            // Half-filled, perhaps: its length tells nothing. It is filled again.
+            leftovers.push(path);
+            continue;
+        }
+        let number = path
+            .file_stem()
+            .and_then(|name| name.to_str()?.parse::<u32>().ok());
+        let Some(id) = number else {
+            continue;
+        };
+        let file = env.files.open(&path)?;
+        let mut start = vec![0; SECTOR];
+        let read = file.read_at(&mut start, 0)?;
+        start.truncate(read);
+        last_file = last_file.max(id);
+        match FileHeader::decode(&start) {
+            Some(Ok(header)) if header.file == id => {
+                let seed = format::seed(&header);
+                let state = match find_footer(&*file)? {
+                    Some((position, length, footer)) => Found::Sealed(position, length, footer),
+                    None => Found::Open(scan(&*file, seed, u64::MAX)?),
+                };
+                files.push(Surveyed {
+                    header,
+                    path,
+                    file,
+                    seed,
+                    state,
+                });
+            }
+            Some(Err(version)) => {
+                return Err(RecoveryError::Version {
+                    file: path,
+                    version,
+                });
+            }
+            // The newest file may have its name without its header: nothing was written to it.
+            _ if blank.is_none() && start.iter().all(|byte| *byte == 0) => blank = Some((id, path)),
+            _ => {
+                return Err(RecoveryError::Damaged {
+                    file: path,
+                    position: 0,
+                    lsn: 0,
+                });
+            }
         }
     }
-    Ok(declared)
+    files.sort_by_key(|found: &Surveyed| found.header.file);
+    if let Some((id, path)) = blank {
+        if id != last_file {
+            return Err(RecoveryError::Damaged {
+                file: path,
+                position: 0,
+                lsn: 0,
+            });
+        }
+        leftovers.push(path);
+    }
+    Ok((files, leftovers, last_file))
 }
 
 /// The footer of a sealed file: position, length and contents.
@@ -363,7 +453,6 @@ fn sealed_file(
     length: u64,
     footer: Footer,
 ) -> FileInfo {
-    recovery.clean = false;
     let info = FileInfo {
         id: header.file,
         sealed: true,
@@ -421,8 +510,5 @@ fn seal(
     file.write_at(&bytes, end)?;
     file.sync_data()?;
     let length = (bytes.len() - format::TRAILER) as u64;
-    let clean = recovery.clean;
-    let info = sealed_file(recovery, header, file, end, length, footer);
-    recovery.clean = clean;
-    Ok(info)
+    Ok(sealed_file(recovery, header, file, end, length, footer))
 }

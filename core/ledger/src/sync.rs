@@ -35,6 +35,8 @@ impl std::fmt::Debug for SyncState {
 pub struct Syncer {
     pub(crate) state: Arc<(Mutex<SyncState>, Condvar)>,
     pub(crate) waker: Waker,
+    /// One sync at a time: an error is reported to one caller of fdatasync only, and nobody may overtake it.
+    syncing: Arc<Mutex<()>>,
 }
 
 impl std::fmt::Debug for Syncer {
@@ -53,11 +55,13 @@ impl Syncer {
         Self {
             state: Arc::new((Mutex::new(state), Condvar::new())),
             waker,
+            syncing: Arc::default(),
         }
     }
 
     /// Syncs what has been written so far. Returns whether there was anything to do.
     pub fn step(&self) -> bool {
+        let _turn = self.syncing.lock();
         let (files, target) = {
             let mut state = self.state.0.lock();
             if state.failed.is_some() || state.files.is_empty() {
@@ -100,6 +104,10 @@ impl Syncer {
             state.files.push(file.clone());
         }
         self.state.1.notify_one();
+    }
+
+    pub(crate) fn failed(&self) -> Option<Arc<io::Error>> {
+        self.state.0.lock().failed.clone()
     }
 
     pub(crate) fn fail(&self, error: io::Error) -> Arc<io::Error> {

@@ -1,0 +1,187 @@
+//! Failing and full disks, cold reads, checkpoints.
+
+mod support;
+
+use omnilog_ledger::{Class, Frame, Journal, JournalError, LocalJournal, ShardId, Space};
+use std::path::Path;
+use std::sync::Arc;
+use support::{FILE_BYTES, disk, open, options, push, replay, section, synced};
+
+#[test]
+fn a_failed_sync_poisons_and_is_not_retried() {
+    let (files, env) = disk(1);
+    let (mut journal, _) = open(&env).unwrap();
+    push(&mut journal, 10);
+    journal.submit().unwrap();
+    files.fail_sync(0);
+    journal.syncer().step();
+    assert!(synced(&mut journal).is_err());
+    assert!(journal.poll().is_none());
+    let syncs = files.syncs();
+    assert!(!journal.syncer().step());
+    assert_eq!(files.syncs(), syncs);
+    let frame = Frame {
+        shard: ShardId(0),
+        decision: b"x",
+        sections: &[],
+    };
+    assert!(matches!(
+        journal.push(&frame, Class::Reserve),
+        Err(JournalError::Poisoned)
+    ));
+}
+
+#[test]
+fn a_failed_write_poisons() {
+    let (files, env) = disk(1);
+    let (mut journal, _) = open(&env).unwrap();
+    push(&mut journal, 10);
+    files.fail_writes(true);
+    assert!(journal.submit().is_err());
+    assert!(synced(&mut journal).is_err());
+    assert!(matches!(
+        journal.submit(),
+        Ok(()) | Err(JournalError::Poisoned)
+    ));
+}
+
+#[test]
+fn a_full_disk_refuses_and_loses_nothing() {
+    let (files, env) = disk(1);
+    files.set_capacity(5 * FILE_BYTES);
+    let (mut journal, _) = open(&env).unwrap();
+    let syncer = journal.syncer();
+    let mut acknowledged = 0;
+    let refused = loop {
+        let next = acknowledged + 1;
+        let sections = [section(next, 5000)];
+        let decision = next.to_le_bytes();
+        let frame = Frame {
+            shard: ShardId(0),
+            decision: &decision,
+            sections: &sections,
+        };
+        if let Err(error) = journal.push(&frame, Class::Reserve) {
+            break error;
+        }
+        journal.submit().unwrap();
+        while syncer.step() {}
+        acknowledged = synced(&mut journal).unwrap();
+        journal.look_at_space();
+    };
+    assert!(matches!(refused, JournalError::Full), "{refused}");
+    assert!(acknowledged > 30);
+    // Still not poisoned: with space it goes on.
+    files.set_capacity(20 * FILE_BYTES);
+    assert_eq!(push(&mut journal, 5000), acknowledged + 1);
+    journal.submit().unwrap();
+    while syncer.step() {}
+    drop(journal);
+    files.kill_process();
+    let (_, recovery) = open(&files.env(2).0).unwrap();
+    assert_eq!(replay(&recovery, 0), acknowledged + 1);
+}
+
+#[test]
+fn publishers_are_refused_below_the_low_mark_and_acknowledgements_are_not() {
+    let (_, env) = disk(1);
+    let mut options = options();
+    options.low_bytes = 1 << 40;
+    let (mut journal, _) =
+        LocalJournal::open(&env, Path::new("/data"), options, Arc::new(|| {})).unwrap();
+    assert_eq!(journal.space(), Space::Low);
+    let frame = Frame {
+        shard: ShardId(0),
+        decision: b"x",
+        sections: &[],
+    };
+    assert!(matches!(
+        journal.push(&frame, Class::Normal),
+        Err(JournalError::Full)
+    ));
+    assert!(journal.push(&frame, Class::Reserve).is_ok());
+}
+
+#[test]
+fn cold_reads_find_what_was_written_open_and_sealed() {
+    let (files, env) = disk(1);
+    let (mut journal, _) = open(&env).unwrap();
+    let syncer = journal.syncer();
+    let mut last = 0;
+    while journal.files().len() < 4 {
+        last = push(&mut journal, 3000);
+        journal.submit().unwrap();
+        while syncer.step() {}
+        synced(&mut journal).unwrap();
+    }
+    let check = |reader: &dyn omnilog_ledger::SectionReader| {
+        for lsn in 1..=last {
+            let wanted = section(lsn, 3000);
+            for sequence in [lsn * 2, lsn * 2 + 1] {
+                let found = reader.by_sequence(ShardId(0), sequence).unwrap();
+                assert_eq!(found.as_ref(), Some(&wanted));
+            }
+            let offset = wanted.base_offset + 1;
+            let found = reader
+                .by_offset(wanted.partition, offset, i64::MAX, 1, true)
+                .unwrap();
+            assert_eq!(found, [wanted.clone()]);
+            let at = wanted.max_timestamp;
+            let found = reader.by_time(wanted.partition, 0, i64::MAX, at).unwrap();
+            assert_eq!(found, Some(wanted));
+        }
+        let all = reader.by_offset(1, 0, i64::MAX, u64::MAX, false).unwrap();
+        assert_eq!(all.len() as u64, last / 3);
+        // In a gap the next one is found.
+        assert_eq!(
+            reader.by_offset(1, 0, i64::MAX, 1, true).unwrap(),
+            [section(3, 3000)]
+        );
+        assert_eq!(reader.by_sequence(ShardId(0), last * 2 + 2).unwrap(), None);
+        assert_eq!(reader.by_sequence(ShardId(1), 4).unwrap(), None);
+    };
+    check(&*journal.reader());
+    files.kill_process();
+    let (journal, _) = open(&files.env(2).0).unwrap();
+    check(&*journal.reader());
+}
+
+#[test]
+fn a_damaged_checkpoint_gives_way_to_the_one_before_and_no_longer_counts() {
+    let (files, env) = disk(1);
+    let (mut journal, _) = open(&env).unwrap();
+    for _ in 0..3 {
+        push(&mut journal, 100);
+    }
+    journal.submit().unwrap();
+    while journal.syncer().step() {}
+    let store = journal.checkpoints();
+    for lsn in [1, 2] {
+        let pairs = (0..5000u32).map(|n| {
+            (
+                n.to_be_bytes().to_vec(),
+                vec![u8::try_from(lsn).unwrap(); 200],
+            )
+        });
+        store
+            .write(lsn, &mut pairs.into_iter(), &mut || {})
+            .unwrap();
+    }
+    assert_eq!(store.oldest_lsn(), 1);
+    files.kill_process();
+    files.damage(
+        Path::new("/data/checkpoints/00000000000000000002.ckpt"),
+        300_000,
+        1,
+    );
+    let (journal, recovery) = open(&files.env(2).0).unwrap();
+    let store = journal.checkpoints();
+    let saved = store.load().unwrap().unwrap();
+    assert_eq!(saved.lsn, 1);
+    assert_eq!(saved.entries.len(), 5000);
+    assert!(saved.entries.iter().all(|(_, value)| value == &[1; 200]));
+    assert_eq!(replay(&recovery, 1), 3);
+    store.write(3, &mut std::iter::empty(), &mut || {}).unwrap();
+    assert_eq!(store.oldest_lsn(), 1);
+    assert_eq!(store.load().unwrap().unwrap().lsn, 3);
+}
