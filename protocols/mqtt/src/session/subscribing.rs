@@ -55,12 +55,18 @@ impl Subscribing {
     }
 }
 
+/// First levels that mean something else than a topic, which is not served.
+const NOT_SERVED: [&[u8]; 3] = [b"$queue", b"$stream", b"$CONTROL"];
+
 /// A filter and its group, within the limits.
 fn check_filter(config: &MqttConfig, text: &Bytes) -> Result<(Bytes, Option<Name>), ReasonCode> {
     if text.len() > config.topic_bytes_max || level_count(text) > config.topic_levels_max {
         return Err(ReasonCode::TopicFilterInvalid);
     }
     let shared = split_shared(text).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+    if NOT_SERVED.contains(&first_level(&shared.filter)) {
+        return Err(ReasonCode::TopicFilterInvalid);
+    }
     Ok((owned(&shared.filter), shared.group.as_ref().map(owned)))
 }
 

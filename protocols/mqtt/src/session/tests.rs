@@ -2,6 +2,7 @@
 //! The numbers in the tests' comments are statements of the MQTT 5 specification.
 
 mod closing;
+mod hostile;
 mod incoming;
 mod opening;
 mod outgoing;
