@@ -5,10 +5,15 @@
 //! may one day live in another process without a protocol noticing.
 
 pub mod api;
+mod event;
+mod link;
+mod partitioner;
+pub mod route;
+pub mod sequence_set;
+mod server;
+mod shard;
+mod state;
+mod tail;
 
 pub use api::*;
-
-mod link;
-mod server;
-
-pub use server::{Broker, Client};
+pub use server::{Broker, Client, Running, StartError};

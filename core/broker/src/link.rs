@@ -1,5 +1,180 @@
-//! Links: how queues read what Kafka clients wrote.
+//! Reading for links: what Kafka clients wrote, taken apart away from the sequencer.
+
+use crate::api::{Address, Envelope, Name, Provenance, StoredBatch};
+use bytes::{Bytes, BytesMut};
+use omnilog_ledger::{Section, SectionReader};
+use omnilog_record::{HEADER_BYTES, RecordBatch};
+use std::sync::Arc;
+
+/// A batch may expand to this much.
+const EXPANDED_BYTES_MAX: usize = 64 << 20;
+
+/// A read that links of a partition want done.
+#[derive(Debug)]
+pub(crate) struct LinkJob {
+    pub(crate) partition: u64,
+    pub(crate) topic: Name,
+    /// From this offset.
+    pub(crate) from: i64,
+    /// Up to this one, exclusively.
+    pub(crate) until: i64,
+    /// Batches that are in memory, with base offset and base sequence; empty: they must be read.
+    pub(crate) here: Vec<(i64, u64, Arc<StoredBatch>)>,
+}
 
 /// What a link's reader found.
 #[derive(Debug)]
-pub(crate) struct Pulled;
+pub(crate) struct Pulled {
+    pub(crate) partition: u64,
+    pub(crate) from: i64,
+    /// Everything below this has been looked at.
+    pub(crate) next_offset: i64,
+    pub(crate) batches: Vec<PulledBatch>,
+}
+
+/// A batch taken apart: uncompressed, each record with its envelope and offset.
+#[derive(Debug)]
+pub(crate) struct PulledBatch {
+    /// Another protocol wrote it: its records were routed when they were published.
+    pub(crate) routed: bool,
+    pub(crate) stored: Arc<StoredBatch>,
+    /// Each record's offset, and its sequence.
+    pub(crate) records: Vec<(i64, u64)>,
+}
+
+/// Bytes read at a time.
+const READ_BYTES: u64 = 1 << 20;
+
+impl LinkJob {
+    /// Reads and takes apart. Blocks.
+    pub(crate) fn run(self, reader: &dyn SectionReader) -> Pulled {
+        let mut pulled = Pulled {
+            partition: self.partition,
+            from: self.from,
+            next_offset: self.until,
+            batches: Vec::new(),
+        };
+        if !self.here.is_empty() {
+            for (base_offset, base_sequence, stored) in &self.here {
+                let base = (*base_offset, *base_sequence);
+                pulled.batches.extend(take_apart(stored, base, &self.topic));
+            }
+            return pulled;
+        }
+        match reader.by_offset(self.partition, self.from, self.until, READ_BYTES, true) {
+            Ok(sections) => {
+                if let Some(last) = sections.last() {
+                    pulled.next_offset = last.base_offset + i64::from(last.last_delta) + 1;
+                }
+                for section in &sections {
+                    let stored = stored_batch(section);
+                    let base = (section.base_offset, section.base_sequence);
+                    pulled
+                        .batches
+                        .extend(take_apart(&stored, base, &self.topic));
+                }
+            }
+            Err(error) => {
+                tracing::error!(partition = self.partition, %error, "a link can't read");
+                pulled.next_offset = self.from;
+            }
+        }
+        pulled
+    }
+}
+
+/// A section as a stored batch.
+pub(crate) fn stored_batch(section: &Section) -> StoredBatch {
+    let envelopes = if section.envelope.is_empty() {
+        Vec::new()
+    } else {
+        postcard::from_bytes(&section.envelope).unwrap_or_default()
+    };
+    StoredBatch {
+        batch: section.batch.clone(),
+        envelopes,
+    }
+}
+
+/// Takes a batch apart; a control batch, or one that can't be read, yields nothing.
+pub(crate) fn take_apart(
+    stored: &StoredBatch,
+    (base_offset, base_sequence): (i64, u64),
+    topic: &Name,
+) -> Option<PulledBatch> {
+    if !stored.envelopes.is_empty() {
+        let count = stored.envelopes.len();
+        let records = (base_offset..).zip(base_sequence..).take(count).collect();
+        return Some(PulledBatch {
+            routed: true,
+            stored: Arc::new(stored.clone()),
+            records,
+        });
+    }
+    let batch = RecordBatch::parse(stored.batch.clone()).ok()?;
+    if batch.header().attributes.is_control() {
+        return None;
+    }
+    let header_bytes = batch.header_bytes();
+    let records = match batch.records(EXPANDED_BYTES_MAX) {
+        Ok(records) => records,
+        Err(error) => {
+            tracing::warn!(%error, "a produced batch can't be taken apart for other protocols");
+            return None;
+        }
+    };
+    let table = records.table().ok()?;
+    let section: Bytes = records.section().clone();
+    let mut expanded = BytesMut::with_capacity(HEADER_BYTES + section.len());
+    expanded.extend_from_slice(&header_bytes);
+    expanded.extend_from_slice(&section);
+    let base = *records.base();
+    let mut envelopes = Vec::with_capacity(table.len());
+    let mut numbers = Vec::with_capacity(table.len());
+    // A batch keeps the base offset it was produced with; its place in the log is the section's.
+    let produced = batch.header().base_offset;
+    for index in 0..table.len() {
+        let range = table.body(index)?;
+        let record = omnilog_record::Record::parse(section.get(range.clone())?, &base).ok()?;
+        let delta = record.offset - produced;
+        numbers.push((
+            base_offset + delta,
+            base_sequence + u64::try_from(delta).ok()?,
+        ));
+        let position = u32::try_from(HEADER_BYTES + range.start).ok()?;
+        let length = u32::try_from(range.len()).ok()?;
+        envelopes.push(kafka_envelope(
+            topic,
+            record.key.map(Bytes::copy_from_slice),
+            (position, length),
+        ));
+    }
+    let stored = StoredBatch {
+        batch: expanded.freeze(),
+        envelopes,
+    };
+    Some(PulledBatch {
+        routed: false,
+        stored: Arc::new(stored),
+        records: numbers,
+    })
+}
+
+/// The envelope of a record that a Kafka client wrote: its headers are all the user's.
+fn kafka_envelope(topic: &Name, key: Option<Bytes>, range: (u32, u32)) -> Envelope {
+    Envelope {
+        address: Address::Kafka {
+            topic: topic.clone(),
+            key,
+        },
+        provenance: Provenance::Kafka,
+        publisher: Name::new(),
+        properties: Bytes::new(),
+        qos: 1,
+        retain: false,
+        expires_at_ms: None,
+        priority: 0,
+        property_headers: 0,
+        range,
+    }
+}

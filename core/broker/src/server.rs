@@ -4,8 +4,10 @@ mod client;
 mod cold;
 mod intake;
 mod mailbox;
+mod start;
 
 pub use client::{Broker, Client};
 pub(crate) use cold::ColdReads;
 pub(crate) use intake::{Input, Intake};
-pub(crate) use mailbox::{Mailbox, Parcel};
+pub(crate) use mailbox::{ColdBatch, ColdFetched, ColdRecord, Mailbox, Parcel};
+pub use start::{Running, StartError};

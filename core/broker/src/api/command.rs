@@ -87,7 +87,8 @@ pub enum Command {
     Get(Name, bool),
     /// → [`Reply::Done`] when journaled.
     Settle(Settle),
-    /// Several [`Command::Publish`] and [`Command::Settle`] as one atomic frame (AMQP `tx.commit`). → [`Reply::Done`]
+    /// Several [`Command::Publish`] and [`Command::Settle`] as one atomic frame (AMQP `tx.commit`).
+    /// → [`Reply::Published`] with one outcome for each record published.
     Atomic(Vec<Self>),
 
     // Sessions.

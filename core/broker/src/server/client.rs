@@ -1,9 +1,11 @@
 //! What protocols hold: the broker, and each connection's client of it.
 
 use crate::api::{ClientId, ClientInfo, Command, Event, NamespaceId};
+use crate::server::cold::Begun;
 use crate::server::{ColdReads, Input, Intake, Mailbox, Parcel};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::oneshot;
 
 /// Bytes of commands that one connection may have waiting for the sequencer before its socket is read no further.
 const IN_FLIGHT_BYTES_MAX: u64 = 8 << 20;
@@ -72,6 +74,7 @@ impl Broker {
             mailbox,
             in_flight: Arc::new(AtomicU64::new(0)),
             parcels: Vec::new(),
+            reading: None,
         }
     }
 }
@@ -84,7 +87,10 @@ pub struct Client {
     shared: Arc<Shared>,
     mailbox: Arc<Mailbox>,
     in_flight: Arc<AtomicU64>,
+    /// Taken from the mailbox and not handed out yet, newest first.
     parcels: Vec<Parcel>,
+    /// The oldest of them is being read.
+    reading: Option<oneshot::Receiver<Event>>,
 }
 
 impl Client {
@@ -131,28 +137,26 @@ impl Client {
     /// `into` or still to come.
     pub async fn recv(&mut self, into: &mut Vec<Event>) {
         loop {
-            if self.parcels.is_empty() {
-                let mut parcels = std::mem::take(&mut self.parcels);
-                // Nothing is taken before this future completes, so nothing is lost when it is dropped.
-                self.mailbox.take(&mut parcels).await;
-                parcels.reverse();
-                self.parcels = parcels;
+            if let Some(reading) = &mut self.reading {
+                let event = reading.await.unwrap_or(Event::ShardLost);
+                self.reading = None;
+                into.push(event);
             }
-            while let Some(parcel) = self.parcels.last() {
-                if !matches!(parcel, Parcel::Event(_)) {
-                    if !into.is_empty() {
-                        return;
+            if self.parcels.is_empty() && into.is_empty() {
+                // Newest first, so that the oldest is popped.
+                self.mailbox.take(&mut self.parcels).await;
+                self.parcels.reverse();
+            }
+            while let Some(parcel) = self.parcels.pop() {
+                match self.shared.cold.begin(parcel) {
+                    Begun::Ready(event) => into.push(event),
+                    Begun::Reading(reading) => {
+                        self.reading = Some(reading);
+                        break;
                     }
-                    let read = self.shared.cold.resolve(parcel).await;
-                    self.parcels.pop();
-                    into.push(read);
-                    continue;
-                }
-                if let Some(Parcel::Event(event)) = self.parcels.pop() {
-                    into.push(event);
                 }
             }
-            if self.mailbox.drained() > 0 {
+            if self.parcels.is_empty() && self.reading.is_none() && self.mailbox.drained() > 0 {
                 self.shared
                     .intake
                     .put(self.namespace, Input::Drained(self.id));

@@ -94,13 +94,7 @@ impl Intake {
         }
     }
 
-    /// Takes up to `limit` inputs, a share from each lane in turn.
-    pub(crate) fn take(&self, limit: usize, into: &mut Vec<Input>) {
-        let mut lanes = self.lanes.lock();
-        lanes.poked = false;
-        Self::take_locked(&mut lanes, limit, into);
-    }
-
+    /// A share from each lane in turn.
     fn take_locked(lanes: &mut Lanes, limit: usize, into: &mut Vec<Input>) {
         if lanes.waiting == 0 {
             return;

@@ -1,8 +1,8 @@
 //! A connection's mailbox: events in order, taken in batches, bounded by what the shard knows of its size.
 
-use crate::api::{Delivery, Event, Fetched, OffsetAt, OffsetFound, Refusal};
-use crate::server::cold::Place;
+use crate::api::{Delivery, Event, Fetched, Name, OffsetAt, Refusal, SessionOpened};
 use bytes::Bytes;
+use omnilog_ledger::ShardId;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
@@ -13,13 +13,39 @@ pub(crate) enum Parcel {
     /// Ready to hand out.
     Event(Event),
     /// A delivery whose record has left the tail.
-    ColdDelivery(Box<Delivery>, Place),
-    /// A message got, whose record has left the tail, and how many remain.
-    ColdGot(u64, Box<Delivery>, u64, Place),
+    ColdDelivery(Box<Delivery>, ColdRecord),
+    /// A message got (for this correlation number), whose record has left the tail, and how many remain.
+    ColdGot(u64, Box<Delivery>, u64, ColdRecord),
+    /// A session whose deliveries in flight have left the tail: their places in `outgoing`, and where they lie.
+    ColdSession(u64, Box<SessionOpened>, Vec<(usize, ColdRecord)>),
     /// A fetch of which some batches have left the tail.
     ColdFetch(u64, Vec<Result<ColdFetched, Refusal>>),
-    /// A look-up of an offset by time within these batches.
-    ColdOffset(u64, OffsetAt, Vec<ColdBatch>, OffsetFound),
+    /// A look-up of an offset by time.
+    ColdOffset {
+        /// Whose answer.
+        correlation: u64,
+        /// What is looked for.
+        at: OffsetAt,
+        /// Where.
+        partition: u64,
+        /// The first log-live offset.
+        from: i64,
+        /// The end.
+        until: i64,
+        /// The batches still in memory; older ones are read.
+        here: Vec<ColdBatch>,
+        /// The present leader epoch.
+        leader_epoch: i32,
+    },
+}
+
+/// A record that has left the tail.
+#[derive(Debug, Clone)]
+pub(crate) struct ColdRecord {
+    pub(crate) shard: ShardId,
+    pub(crate) sequence: u64,
+    /// The topic's name, for the envelope of what a Kafka client wrote.
+    pub(crate) topic: Name,
 }
 
 /// One partition of a fetch, with batches that may be cold.
@@ -31,13 +57,35 @@ pub(crate) struct ColdFetched {
     pub(crate) fetched: Fetched,
 }
 
-/// A batch, here or in a file.
+/// A batch in memory, or some in the files.
 #[derive(Debug, Clone)]
 pub(crate) enum ColdBatch {
     /// In memory.
     Here(Bytes),
-    /// In a file.
-    There(Place),
+    /// In the files: from the batch that contains an offset up to another, within a bound.
+    Cold {
+        /// The partition's key.
+        partition: u64,
+        /// From where.
+        offset: i64,
+        /// Up to where, exclusively.
+        until: i64,
+        /// How much.
+        bytes_max: u64,
+        /// The first batch whatever its size.
+        at_least_one: bool,
+    },
+}
+
+impl ColdBatch {
+    /// Bytes that it counts for.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Here(batch) => batch.len() as u64,
+            // A guess that keeps further partitions' shares honest; it is at least one byte.
+            Self::Cold { bytes_max, .. } => (*bytes_max).max(1),
+        }
+    }
 }
 
 /// Events on their way to one connection.

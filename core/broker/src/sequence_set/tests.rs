@@ -1,0 +1,79 @@
+//! The set against the standard library's, over random operations on clustered sequences.
+
+use super::SequenceSet;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Insert(u64, u64),
+    Remove(u64, u64),
+    Sparse(u64),
+    Pop,
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let near_borders = prop_oneof![0u64..300, 65_400..65_700, 131_000..131_200];
+    prop_oneof![
+        (near_borders.clone(), 0u64..200).prop_map(|(at, count)| Operation::Insert(at, at + count)),
+        (near_borders.clone(), 0u64..200).prop_map(|(at, count)| Operation::Remove(at, at + count)),
+        near_borders.prop_map(Operation::Sparse),
+        Just(Operation::Pop),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn it_behaves_like_a_set(operations in prop::collection::vec(operation(), 0..60)) {
+        let mut set = SequenceSet::default();
+        let mut model = BTreeSet::new();
+        for operation in operations {
+            match operation {
+                Operation::Insert(first, last) => {
+                    set.insert_run(first, last);
+                    model.extend(first..=last);
+                }
+                Operation::Remove(first, last) => {
+                    let before = model.len();
+                    model.retain(|at| !(first..=last).contains(at));
+                    prop_assert_eq!(set.remove_run(first, last), (before - model.len()) as u64);
+                }
+                Operation::Sparse(at) => {
+                    // Every second of 6,000: more runs than a list of them holds.
+                    for sequence in (at..at + 6000).step_by(2) {
+                        set.insert(sequence);
+                        model.insert(sequence);
+                    }
+                }
+                Operation::Pop => prop_assert_eq!(set.pop_first(), model.pop_first()),
+            }
+            prop_assert_eq!(set.len(), model.len() as u64);
+            prop_assert_eq!(set.first(), model.first().copied());
+            prop_assert_eq!(
+                set.first_at_or_after(65_536),
+                model.range(65_536..).next().copied()
+            );
+        }
+        prop_assert!(set.iter().eq(model.iter().copied()));
+        let mut again = SequenceSet::default();
+        for (first, last) in set.iter_runs() {
+            again.insert_run(first, last);
+        }
+        prop_assert_eq!(again, set);
+    }
+}
+
+#[test]
+fn a_run_costs_nothing_however_long() {
+    let mut set = SequenceSet::default();
+    set.insert_run(1, 10_000_000);
+    assert_eq!(set.len(), 10_000_000);
+    assert!(set.memory_bytes() < 20_000);
+    assert_eq!(set.iter_runs().collect::<Vec<_>>(), vec![(1, 10_000_000)]);
+}
+
+#[test]
+fn sparse_entries_cost_at_most_a_bit_of_their_range() {
+    let set: SequenceSet = (0..1_000_000).step_by(2).collect();
+    assert!(set.memory_bytes() < 140_000, "{}", set.memory_bytes());
+}

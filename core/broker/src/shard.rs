@@ -1,0 +1,296 @@
+//! A shard's sequencer, as a step function: inputs and journal news in, parcels for mailboxes out.
+//!
+//! One step releases what has become durable, decides what has come in, dispatches queues that have news, and hands
+//! the group of frames to the journal. It never waits and never looks at a payload.
+
+mod append;
+mod atomic;
+mod checkpoint;
+mod clients;
+mod consume;
+mod dispatch;
+mod exchanges;
+mod fetch;
+mod frame;
+mod groups;
+mod links;
+mod open;
+mod publish;
+mod queues;
+mod release;
+mod retention;
+mod route;
+mod sessions;
+mod settle;
+mod stats;
+mod steps;
+mod subscribe;
+mod timers;
+mod topics;
+
+use crate::api::*;
+use crate::link::LinkJob;
+use crate::server::{Input, Parcel};
+use crate::state::{IdMap, State};
+use crate::tail::Tail;
+use checkpoint::Progress;
+use clients::ClientState;
+use fetch::ParkedFetch;
+use omnilog_ledger::{Journal, Lsn, Section, ShardId};
+use release::{Effect, Pending};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// The time of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Now {
+    /// Unix milliseconds.
+    pub(crate) unix_ms: i64,
+    /// Milliseconds of a clock that never goes back.
+    pub(crate) monotonic_ms: u64,
+}
+
+/// A shard.
+pub(crate) struct Shard {
+    id: ShardId,
+    config: Arc<BrokerConfig>,
+    journal: Box<dyn Journal>,
+    random: Box<dyn FnMut() -> u64 + Send>,
+    pub(crate) state: State,
+    clients: IdMap<ClientId, ClientState>,
+    tail: Tail,
+    now: Now,
+
+    /// The frame being decided.
+    decision: Vec<u8>,
+    sections: Vec<Section>,
+    stored: Vec<Arc<StoredBatch>>,
+    /// What is due once that frame is durable.
+    after: Vec<Effect>,
+
+    /// The newest frame, the newest durable one, and what waits between them.
+    head: Lsn,
+    durable: Lsn,
+    /// Completed runs of frames beyond a gap: first and last.
+    completed: BTreeMap<Lsn, Lsn>,
+    effects: VecDeque<Pending>,
+    /// Records up to this sequence may be read.
+    released: u64,
+
+    /// Queues to dispatch before the step ends.
+    dirty: Vec<QueueId>,
+    /// Queues with removals to journal, and since when.
+    acked: Vec<QueueId>,
+    acked_since_ms: Option<u64>,
+    /// Clients with parcels to put into their mailboxes.
+    posting: Vec<ClientId>,
+    /// Fetches that wait for more, and their deadlines.
+    parked: BTreeMap<u64, ParkedFetch>,
+    next_parked: u64,
+    /// Sessions by the time something of theirs is due.
+    session_timers: std::collections::BTreeSet<(i64, SessionId)>,
+    next_retention_ms: u64,
+    checkpoint: Progress,
+    /// Reads that links want done, taken by whoever drives the shard.
+    link_jobs: Vec<LinkJob>,
+    blocked: bool,
+    /// Bytes of groups submitted since the start.
+    bytes_written: u64,
+    stats: Stats,
+    failed: Option<String>,
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("id", &self.id)
+            .field("head", &self.head)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a command.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Tell at once.
+    Now(Result<Reply, Refusal>),
+    /// Tell when everything decided up to here is durable.
+    Durable(Result<Reply, Refusal>),
+    /// It will be told later, by other means.
+    Later,
+}
+
+/// A group is handed to the journal when it has grown to this.
+const GROUP_BYTES_MAX: usize = 1 << 20;
+
+impl Shard {
+    /// One step. Returns how long the next may wait, in milliseconds, if nothing comes in.
+    pub(crate) fn step(&mut self, now: Now, inputs: &mut Vec<Input>) -> u64 {
+        self.now = now;
+        self.release_durable();
+        for input in inputs.drain(..) {
+            self.take(input);
+            if self.journal.group_bytes() >= GROUP_BYTES_MAX {
+                self.submit();
+            }
+        }
+        self.run_timers();
+        self.dispatch_dirty();
+        self.flush_acked(false);
+        self.submit();
+        self.release_durable();
+        self.dispatch_dirty();
+        self.pump_links();
+        self.evict();
+        self.post();
+        self.next_due_ms()
+    }
+
+    /// Why the shard can't go on, if it can't.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    /// Reads that links want done; results come back as [`Input::Pulled`].
+    pub(crate) fn take_link_jobs(&mut self) -> Vec<LinkJob> {
+        std::mem::take(&mut self.link_jobs)
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Connect {
+                client,
+                namespace,
+                info,
+                mailbox,
+            } => {
+                tracing::debug!(%client, protocol = info.protocol, peer = info.peer, "joined");
+                self.clients
+                    .insert(client, ClientState::new(namespace, mailbox));
+                if self.blocked {
+                    self.send(client, Event::Blocked(BlockReason::Disk));
+                }
+            }
+            Input::Disconnect(client) => self.disconnect(client),
+            Input::Drained(client) => self.resume(client),
+            Input::Pulled(pulled) => {
+                self.pulled(*pulled);
+                self.finish_frame();
+            }
+            Input::Stop => self.stop(),
+            Input::Command {
+                client,
+                correlation,
+                command,
+                cost,
+            } => {
+                drop(cost);
+                self.stats.commands += 1;
+                self.command(client, correlation, command);
+            }
+        }
+    }
+
+    fn command(&mut self, client: ClientId, correlation: u64, command: Command) {
+        let Some(namespace) = self.clients.get(&client).map(|client| client.namespace) else {
+            return;
+        };
+        let outcome = self.decide(client, namespace, correlation, command);
+        self.finish_frame();
+        self.reply(client, correlation, outcome);
+    }
+
+    /// Decides one command. Whatever it changes is in the frame under construction when it returns.
+    fn decide(
+        &mut self,
+        client: ClientId,
+        namespace: NamespaceId,
+        correlation: u64,
+        command: Command,
+    ) -> Outcome {
+        if self.failed.is_some() {
+            return Outcome::Now(Err(Refusal::ShardLost));
+        }
+        let result = match command {
+            Command::Publish(publish) => return self.publish(client, namespace, publish),
+            Command::Settle(settle) => return self.settle(client, correlation, settle),
+            Command::Append(append) => return self.append(namespace, append),
+            Command::Fetch(fetch) => return self.fetch(client, namespace, correlation, fetch),
+            Command::Get(queue, no_ack) => {
+                return self.get(client, namespace, correlation, queue, no_ack);
+            }
+            Command::FindOffset(topic, partition, at) => {
+                return self.find_offset(client, namespace, correlation, topic, partition, at);
+            }
+            Command::OpenSession(open) => {
+                return self.open_session(client, namespace, correlation, open);
+            }
+            Command::Stats => return Outcome::Now(Ok(Reply::Stats(self.figures()))),
+            Command::DescribeTopics(topics) => {
+                Ok(Reply::Topics(self.describe_topics(namespace, topics)))
+            }
+            Command::CreateTopic(create) => self.create_topic(namespace, create),
+            Command::DeleteTopic(topic) => self.delete_topic(namespace, &topic),
+            Command::AddPartitions(topic, count) => self.add_partitions(namespace, &topic, count),
+            Command::AlterTopic(topic, settings) => self.alter_topic(namespace, &topic, settings),
+            Command::EpochEnd(topic, partition, epoch) => {
+                self.epoch_end(namespace, &topic, partition, epoch)
+            }
+            Command::DeleteRecords(topic, partition, offset) => {
+                self.delete_records(namespace, &topic, partition, offset)
+            }
+            Command::InitProducer => self.init_producer(),
+            Command::CommitOffsets(group, offsets) => {
+                self.commit_offsets(namespace, group, offsets)
+            }
+            Command::FetchOffsets(group, wanted) => self.fetch_offsets(namespace, &group, wanted),
+            Command::PutGroup(group, state) => self.put_group(namespace, group, state),
+            Command::ListGroups => self.list_groups(namespace),
+            Command::DeclareExchange(declare) => self.declare_exchange(namespace, declare),
+            Command::CheckExchange(name) => self.check_exchange(namespace, &name),
+            Command::DeleteExchange(name, if_unused) => {
+                self.delete_exchange(namespace, &name, if_unused)
+            }
+            Command::DeclareQueue(declare) => self.declare_queue(client, namespace, declare),
+            Command::CheckQueue(name) => self.check_queue(client, namespace, &name),
+            Command::DeleteQueue {
+                name,
+                if_unused,
+                if_empty,
+            } => self.delete_queue(client, namespace, &name, if_unused, if_empty),
+            Command::PurgeQueue(name) => self.purge_queue(client, namespace, &name),
+            Command::Bind(binding) => self.bind(client, namespace, binding),
+            Command::Unbind(binding) => self.unbind(client, namespace, &binding),
+            Command::Consume(consume) => self.consume(client, namespace, consume),
+            Command::Cancel(consumer) => self.cancel(client, consumer),
+            Command::SetCredit(group, limit) => self.set_credit(client, group, limit),
+            Command::Atomic(commands) => self.atomic(client, namespace, commands),
+            Command::CloseSession(close) => self.close_session(client, close),
+            Command::Subscribe(subscribe) => self.subscribe(client, namespace, subscribe),
+            Command::Unsubscribe(unsubscribe) => self.unsubscribe(client, unsubscribe),
+            Command::Step(session, step) => self.session_step(client, session, step),
+        };
+        Outcome::Durable(result)
+    }
+
+    fn reply(&mut self, client: ClientId, correlation: u64, outcome: Outcome) {
+        let (result, at) = match outcome {
+            Outcome::Now(result) => (Some(result), self.durable),
+            Outcome::Durable(result) => (Some(result), self.head),
+            Outcome::Later => (None, self.head),
+        };
+        if let Some(result) = result
+            && correlation != 0
+        {
+            let parcel = Parcel::Event(Event::Reply {
+                correlation,
+                result,
+            });
+            self.effect_at(at, Effect::Send(client, parcel, 0));
+        }
+        let head = self.head;
+        for effect in std::mem::take(&mut self.after) {
+            self.effect_at(head, effect);
+        }
+    }
+}

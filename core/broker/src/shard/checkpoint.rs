@@ -1,0 +1,98 @@
+//! Checkpoints: the state as of a frame, written beside the journal while the shard goes on.
+
+use crate::shard::Shard;
+use omnilog_ledger::{CheckpointStore, Lsn, Pair};
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// How a checkpoint stands.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// The frame of the last one, and when it was begun.
+    last_lsn: Lsn,
+    last_ms: u64,
+    last_bytes: u64,
+    /// One that is being written; its writer leaves the outcome here.
+    writing: Option<Arc<Mutex<Option<Result<(), String>>>>>,
+    /// One that waits for a writer.
+    job: Option<CheckpointJob>,
+}
+
+/// A checkpoint to be written, on a thread of its own.
+#[derive(Debug)]
+pub(crate) struct CheckpointJob {
+    lsn: Lsn,
+    entries: Vec<Pair>,
+    store: Arc<dyn CheckpointStore>,
+    outcome: Arc<Mutex<Option<Result<(), String>>>>,
+}
+
+impl CheckpointJob {
+    /// Writes it. Blocks; `pause` is called between steps.
+    pub(crate) fn run(self, pause: &mut dyn FnMut()) {
+        let written = self
+            .store
+            .write(self.lsn, &mut self.entries.into_iter(), pause);
+        *self.outcome.lock() = Some(written.map_err(|error| error.to_string()));
+    }
+}
+
+impl Shard {
+    /// A checkpoint that waits for its writer.
+    pub(crate) fn take_checkpoint_job(&mut self) -> Option<CheckpointJob> {
+        self.checkpoint.job.take()
+    }
+
+    pub(crate) fn checkpoint_if_due(&mut self) {
+        if let Some(outcome) = &self.checkpoint.writing {
+            let outcome = outcome.lock().take();
+            match outcome {
+                None => return,
+                Some(Ok(())) => {}
+                // The journal is whole, so nothing is lost: the next one is tried in its time.
+                Some(Err(error)) => tracing::error!(error, "a checkpoint can't be written"),
+            }
+            self.checkpoint.writing = None;
+        }
+        let now = self.now.monotonic_ms;
+        let elapsed = now.saturating_sub(self.checkpoint.last_ms);
+        if self.durable <= self.checkpoint.last_lsn || self.head != self.durable || elapsed < 1000 {
+            return;
+        }
+        let bytes = self
+            .bytes_written
+            .saturating_sub(self.checkpoint.last_bytes);
+        if bytes >= self.config.checkpoint_bytes || elapsed >= self.config.checkpoint_ms {
+            self.begin_checkpoint();
+        }
+    }
+
+    /// Takes the state as of now; everything in it is durable.
+    fn begin_checkpoint(&mut self) {
+        self.flush_acked(true);
+        self.submit();
+        if self.head != self.durable {
+            // The acknowledgements just journaled are part of the state: wait for them.
+            return;
+        }
+        let entries = match self.state.save() {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::error!(%error, "a checkpoint can't be encoded");
+                return;
+            }
+        };
+        self.state.forget_sets();
+        let outcome = Arc::new(Mutex::new(None));
+        self.checkpoint.last_lsn = self.head;
+        self.checkpoint.last_ms = self.now.monotonic_ms;
+        self.checkpoint.last_bytes = self.bytes_written;
+        self.checkpoint.writing = Some(outcome.clone());
+        self.checkpoint.job = Some(CheckpointJob {
+            lsn: self.head,
+            entries,
+            store: self.journal.checkpoints(),
+            outcome,
+        });
+    }
+}

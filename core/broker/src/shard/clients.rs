@@ -1,0 +1,164 @@
+//! Connections, as the shard knows them.
+
+use crate::api::*;
+use crate::server::{Mailbox, Parcel};
+use crate::shard::Shard;
+use crate::state::IdMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct ClientState {
+    pub(crate) namespace: NamespaceId,
+    mailbox: Arc<Mailbox>,
+    /// Parcels of this step.
+    outbox: Vec<Parcel>,
+    outbox_bytes: u64,
+    /// Its mailbox is full: nothing is dispatched to it until it has drained.
+    pub(crate) paused: bool,
+    /// Its consumers and their queues.
+    pub(crate) consumers: IdMap<ConsumerKey, QueueId>,
+    /// Credit groups: limit and unsettled deliveries.
+    pub(crate) groups: IdMap<CreditGroup, (u32, u32)>,
+    /// Queues of which it has, or had, leases.
+    pub(crate) leased_from: BTreeSet<QueueId>,
+    /// Exclusive queues, gone with it.
+    pub(crate) exclusive: BTreeSet<QueueId>,
+    /// The MQTT session it holds.
+    pub(crate) session: Option<SessionId>,
+}
+
+impl ClientState {
+    /// A connection that has just joined.
+    pub(crate) fn new(namespace: NamespaceId, mailbox: Arc<Mailbox>) -> Self {
+        Self {
+            namespace,
+            mailbox,
+            outbox: Vec::new(),
+            outbox_bytes: 0,
+            paused: false,
+            consumers: IdMap::default(),
+            groups: IdMap::default(),
+            leased_from: BTreeSet::new(),
+            exclusive: BTreeSet::new(),
+            session: None,
+        }
+    }
+
+    /// Is there room for another delivery in its group, if it has one?
+    pub(crate) fn group_has_credit(&self, group: Option<CreditGroup>) -> bool {
+        group
+            .and_then(|group| self.groups.get(&group))
+            .is_none_or(|(limit, outstanding)| *limit == 0 || outstanding < limit)
+    }
+
+    /// Counts an unsettled delivery of a group in (or out).
+    pub(crate) fn count_in_group(&mut self, group: Option<CreditGroup>, delivered: bool) {
+        let Some(group) = group else { return };
+        let (_, outstanding) = self.groups.entry(group).or_insert((0, 0));
+        *outstanding = if delivered {
+            *outstanding + 1
+        } else {
+            outstanding.saturating_sub(1)
+        };
+    }
+}
+
+impl Shard {
+    /// Something for a client's mailbox, put there when the step ends.
+    pub(crate) fn send(&mut self, client: ClientId, event: Event) {
+        self.send_parcel(client, Parcel::Event(event), 0);
+    }
+
+    /// A parcel for a client's mailbox, with the payload bytes it holds.
+    pub(crate) fn send_parcel(&mut self, client: ClientId, parcel: Parcel, bytes: u64) {
+        let Some(state) = self.clients.get_mut(&client) else {
+            return;
+        };
+        if state.outbox.is_empty() {
+            self.posting.push(client);
+        }
+        state.outbox.push(parcel);
+        state.outbox_bytes += bytes;
+        if state.outbox_bytes + state.mailbox.bytes() > self.config.mailbox_bytes_max {
+            state.paused = true;
+        }
+    }
+
+    /// Puts the step's parcels into the mailboxes.
+    pub(crate) fn post(&mut self) {
+        for client in std::mem::take(&mut self.posting) {
+            let Some(state) = self.clients.get_mut(&client) else {
+                continue;
+            };
+            let bytes = std::mem::take(&mut state.outbox_bytes);
+            state.mailbox.put(&mut state.outbox, bytes);
+        }
+    }
+
+    /// A client's mailbox has drained.
+    pub(crate) fn resume(&mut self, client: ClientId) {
+        let Some(state) = self.clients.get_mut(&client) else {
+            return;
+        };
+        if !std::mem::take(&mut state.paused) {
+            return;
+        }
+        let mut queues: Vec<QueueId> = state.consumers.values().copied().collect();
+        queues.sort_unstable();
+        for queue in queues {
+            self.mark_dirty(queue);
+        }
+    }
+
+    /// A connection is gone: its consumers end, its leases return, its exclusive queues go, its session closes.
+    pub(crate) fn disconnect(&mut self, client: ClientId) {
+        let Some(state) = self.clients.get(&client) else {
+            return;
+        };
+        if let Some(session) = state.session {
+            let close = CloseSession {
+                session,
+                expiry: None,
+                publish_will: true,
+                in_flight: Vec::new(),
+            };
+            // A session that is there can be closed.
+            let _ = self.close_session(client, close);
+            self.finish_frame();
+        }
+        let Some(state) = self.clients.get(&client) else {
+            return;
+        };
+        let mut consumers: Vec<ConsumerKey> = state.consumers.keys().copied().collect();
+        consumers.sort_unstable();
+        let exclusive: Vec<QueueId> = state.exclusive.iter().copied().collect();
+        let leased: Vec<QueueId> = state.leased_from.iter().copied().collect();
+        for queue in leased {
+            self.requeue_of(client, queue);
+        }
+        for consumer in consumers {
+            let _ = self.cancel(client, consumer);
+            self.finish_frame();
+        }
+        for queue in exclusive {
+            self.drop_queue(queue);
+            self.finish_frame();
+        }
+        let waiting: Vec<u64> = self
+            .parked
+            .iter()
+            .filter(|(_, parked)| parked.client == client)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            self.unpark(id);
+        }
+        self.clients.remove(&client);
+        let head = self.head;
+        for effect in std::mem::take(&mut self.after) {
+            self.effect_at(head, effect);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Consumers and `basic.get`.
+
+use crate::api::*;
+use crate::server::Parcel;
+use crate::shard::dispatch::Located;
+use crate::shard::release::Effect;
+use crate::shard::{Outcome, Shard};
+use crate::state::queue::{Consumer, Lease};
+
+impl Shard {
+    pub(crate) fn consume(
+        &mut self,
+        client: ClientId,
+        namespace: NamespaceId,
+        consume: Consume,
+    ) -> Result<Reply, Refusal> {
+        let id = match self.usable_queue(client, namespace, &consume.queue) {
+            Err(Refusal::NotFound(..)) => self.queue_over_log(namespace, &consume.queue)?,
+            known => known?,
+        };
+        let Some(state) = self.clients.get(&client) else {
+            return Err(Refusal::ShardLost);
+        };
+        if state.consumers.contains_key(&consume.consumer) {
+            return Err(Refusal::Conflict("consumer key".to_owned()));
+        }
+        let queue = self.state.queues.get_mut(&id).ok_or(Refusal::ShardLost)?;
+        let taken = queue.consumers.iter().any(|other| other.exclusive);
+        if taken || (consume.exclusive && !queue.consumers.is_empty()) {
+            return Err(Refusal::ExclusiveUse(consume.queue));
+        }
+        queue.had_consumer = true;
+        queue.consumers.push(Consumer {
+            client,
+            key: consume.consumer,
+            no_ack: consume.no_ack,
+            exclusive: consume.exclusive,
+            limit: consume.credit,
+            outstanding: 0,
+            group: consume.credit_group,
+            priority: consume.priority,
+            active: false,
+        });
+        // Stable: among equals, the order of registration.
+        queue
+            .consumers
+            .sort_by_key(|consumer| std::cmp::Reverse(consumer.priority));
+        let info = QueueInfo {
+            queue: id,
+            name: queue.declared.name.clone(),
+            ready: queue.ready_count(),
+            consumers: u32::try_from(queue.consumers.len()).unwrap_or(u32::MAX),
+        };
+        if let Some(state) = self.clients.get_mut(&client) {
+            state.consumers.insert(consume.consumer, id);
+        }
+        self.after
+            .push(Effect::Activate(id, client, consume.consumer));
+        Ok(Reply::Queue(info))
+    }
+
+    /// Consuming from a log's name where no queue is makes a durable queue over it, from the earliest record.
+    fn queue_over_log(&mut self, namespace: NamespaceId, name: &Name) -> Result<QueueId, Refusal> {
+        let missing = || Refusal::NotFound(Noun::Queue, name.clone());
+        let topic = self
+            .state
+            .topic(namespace, &TopicRef::Name(name.clone()))
+            .ok_or_else(missing)?;
+        let written = |key: &u64| {
+            self.state
+                .partitions
+                .get(key)
+                .is_some_and(|partition| partition.kafka_written)
+        };
+        if !topic.partitions.iter().any(written) {
+            return Err(missing());
+        }
+        let keys = topic.partitions.clone();
+        let declared = DeclareQueue {
+            name: name.clone(),
+            durable: true,
+            exclusive: false,
+            auto_delete: false,
+            arguments: Vec::new(),
+        };
+        let id = self.add_queue(namespace, QueueKind::Classic, declared);
+        for key in keys {
+            let Some(partition) = self.state.partitions.get(&key) else {
+                continue;
+            };
+            let (from, routed_from) = (partition.log_start, partition.next_offset);
+            self.add_link(id, key, from, routed_from);
+        }
+        Ok(id)
+    }
+
+    pub(crate) fn cancel(
+        &mut self,
+        client: ClientId,
+        consumer: ConsumerKey,
+    ) -> Result<Reply, Refusal> {
+        let Some(state) = self.clients.get_mut(&client) else {
+            return Err(Refusal::ShardLost);
+        };
+        let Some(id) = state.consumers.remove(&consumer) else {
+            return Ok(Reply::Done);
+        };
+        self.remove_consumer(id, client, consumer);
+        Ok(Reply::Done)
+    }
+
+    /// Takes a consumer off its queue; an auto-delete queue goes with its last one.
+    pub(crate) fn remove_consumer(&mut self, id: QueueId, client: ClientId, key: ConsumerKey) {
+        let Some(queue) = self.state.queues.get_mut(&id) else {
+            return;
+        };
+        queue
+            .consumers
+            .retain(|consumer| consumer.client != client || consumer.key != key);
+        if queue.declared.auto_delete && queue.had_consumer && queue.consumers.is_empty() {
+            self.drop_queue(id);
+        } else {
+            self.mark_dirty(id);
+        }
+    }
+
+    pub(crate) fn set_credit(
+        &mut self,
+        client: ClientId,
+        group: CreditGroup,
+        limit: u32,
+    ) -> Result<Reply, Refusal> {
+        let Some(state) = self.clients.get_mut(&client) else {
+            return Err(Refusal::ShardLost);
+        };
+        state.groups.entry(group).or_insert((0, 0)).0 = limit;
+        let mut queues: Vec<QueueId> = state.consumers.values().copied().collect();
+        queues.sort_unstable();
+        for queue in queues {
+            self.mark_dirty(queue);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// A message asked for is looked for when all decided before it is durable, so that a publisher finds its own.
+    pub(crate) fn get(
+        &mut self,
+        client: ClientId,
+        namespace: NamespaceId,
+        correlation: u64,
+        name: Name,
+        no_ack: bool,
+    ) -> Outcome {
+        match self.usable_queue(client, namespace, &name) {
+            Ok(id) => {
+                self.after
+                    .push(Effect::Get(client, correlation, id, no_ack));
+                Outcome::Later
+            }
+            Err(refusal) => Outcome::Durable(Err(refusal)),
+        }
+    }
+
+    pub(crate) fn answer_get(
+        &mut self,
+        client: ClientId,
+        correlation: u64,
+        id: QueueId,
+        no_ack: bool,
+    ) {
+        let taken = self.take_next(id, ConsumerKey(0), !no_ack);
+        let Some((mut delivery, located)) = taken else {
+            let result = Ok(Reply::Got(None));
+            self.send(
+                client,
+                Event::Reply {
+                    correlation,
+                    result,
+                },
+            );
+            return;
+        };
+        if !no_ack {
+            let memory = delivery.1.take();
+            if let Some(queue) = self.state.queues.get_mut(&id) {
+                let lease = Lease {
+                    client,
+                    consumer: None,
+                    memory,
+                };
+                queue.leases.insert(delivery.0.entry, lease);
+            }
+            if let Some(state) = self.clients.get_mut(&client) {
+                state.leased_from.insert(id);
+            }
+        }
+        let remaining = self
+            .state
+            .queues
+            .get(&id)
+            .map_or(0, |queue| queue.ready_count());
+        let mut delivery = Box::new(delivery.0);
+        match located {
+            Located::Here(message) => {
+                delivery.message = message;
+                let result = Ok(Reply::Got(Some((delivery, remaining))));
+                self.send(
+                    client,
+                    Event::Reply {
+                        correlation,
+                        result,
+                    },
+                );
+            }
+            Located::Cold(record) => {
+                let parcel = Parcel::ColdGot(correlation, delivery, remaining, record);
+                self.send_parcel(client, parcel, 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Building frames: decisions take effect at once and are written together.
+
+use crate::api::*;
+use crate::event::{self, Event as Decision};
+use crate::shard::Shard;
+use crate::tail::TailEntry;
+use omnilog_ledger::{Class, Frame, JournalError, Section, Space};
+use std::sync::Arc;
+
+impl Shard {
+    /// Decides: takes effect at once, and goes into the frame.
+    pub(crate) fn record(&mut self, decision: &Decision) {
+        self.state.apply(decision, &self.sections);
+        if let Err(error) = event::encode(decision, &mut self.decision) {
+            self.fail(&format!("a decision can't be encoded: {error}"));
+        }
+    }
+
+    /// Takes effect at once, and is not journaled: what is not durable.
+    pub(crate) fn record_volatile(&mut self, decision: &Decision) {
+        self.state.apply(decision, &self.sections);
+    }
+
+    /// Takes effect, and is journaled if it is about something durable.
+    pub(crate) fn record_if(&mut self, durable: bool, decision: &Decision) {
+        if durable {
+            self.record(decision)
+        } else {
+            self.record_volatile(decision)
+        }
+    }
+
+    /// Adds a section to the frame under construction; returns its number.
+    pub(crate) fn add_section(&mut self, section: Section, stored: Arc<StoredBatch>) -> u32 {
+        self.sections.push(section);
+        self.stored.push(stored);
+        u32::try_from(self.sections.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Hands the frame under construction to the journal's group, if there is anything in it.
+    pub(crate) fn finish_frame(&mut self) {
+        if self.decision.is_empty() && self.sections.is_empty() {
+            return;
+        }
+        // What is refused for want of space was refused before it was decided.
+        let frame = Frame {
+            shard: self.id,
+            decision: &self.decision,
+            sections: &self.sections,
+        };
+        match self.journal.push(&frame, Class::Reserve) {
+            Ok(pushed) => {
+                self.head = pushed.lsn;
+                let sections = std::mem::take(&mut self.sections);
+                let stored = std::mem::take(&mut self.stored);
+                for ((section, stored), place) in
+                    sections.into_iter().zip(stored).zip(pushed.places.iter())
+                {
+                    self.stored_at(&section, stored, place.file);
+                }
+            }
+            Err(JournalError::Poisoned) => self.fail("the journal is poisoned"),
+            Err(error) => self.fail(&format!("a frame can't be written: {error}")),
+        }
+        self.decision.clear();
+        self.sections.clear();
+        self.stored.clear();
+    }
+
+    fn stored_at(&mut self, section: &Section, stored: Arc<StoredBatch>, file: u32) {
+        let last = section.base_sequence + u64::from(section.last_delta);
+        self.stats.records += u64::from(section.last_delta) + 1;
+        let mut partition_index = 0;
+        if let Some(partition) = self.state.partitions.get_mut(&section.partition) {
+            partition_index = partition.index;
+            partition.stored_in(
+                file,
+                section.base_offset,
+                section.batch.len() as u64,
+                section.max_timestamp,
+            );
+            partition
+                .recent
+                .push_back((section.base_offset, section.base_sequence));
+        }
+        self.tail.push(TailEntry {
+            first: section.base_sequence,
+            last,
+            index: 0,
+            stored,
+            partition: section.partition,
+            partition_index,
+            base_offset: section.base_offset,
+        });
+    }
+
+    /// Hands the group to the journal.
+    pub(crate) fn submit(&mut self) {
+        self.bytes_written += self.journal.group_bytes() as u64;
+        if self.journal.group_bytes() > 0
+            && let Err(error) = self.journal.submit()
+        {
+            self.fail(&format!("a group can't be written: {error}"));
+        }
+    }
+
+    /// Bounds the tail.
+    pub(crate) fn evict(&mut self) {
+        while let Some(entry) = self.tail.evict(self.released) {
+            if let Some(partition) = self.state.partitions.get_mut(&entry.partition)
+                && partition
+                    .recent
+                    .front()
+                    .is_some_and(|(_, sequence)| *sequence == entry.first)
+            {
+                partition.recent.pop_front();
+            }
+        }
+    }
+
+    /// May publishers write? Below the low mark only acks, deletes and checkpoints may.
+    pub(crate) fn may_publish(&self) -> Result<(), Refusal> {
+        match self.journal.space() {
+            Space::Plenty => Ok(()),
+            Space::Low | Space::Reserve => Err(Refusal::DiskFull),
+        }
+    }
+
+    /// The next record's sequence and those after it are taken by this many records.
+    pub(crate) fn take_sequences(&mut self, count: u64) -> u64 {
+        let first = self.state.next_sequence;
+        self.state.next_sequence += count;
+        first
+    }
+}

@@ -1,0 +1,395 @@
+//! Links: which queues read which partitions that Kafka clients write, and what their reads bring.
+
+use crate::api::*;
+use crate::event::Event as Decision;
+use crate::link::{LinkJob, Pulled};
+use crate::shard::Shard;
+use crate::shard::release::Effect;
+use crate::shard::topics::name_matches;
+use crate::state::apply::first_level;
+use crate::state::namespace::Namespace;
+use crate::tail::TailEntry;
+use std::collections::BTreeSet;
+
+/// A queue with more ready entries than this is not read for.
+const READY_MAX: u64 = 1000;
+
+/// Batches handed to a link's reader at a time.
+const BATCHES_MAX: usize = 64;
+
+impl Shard {
+    /// A partition is written by a Kafka client for the first time: queues that its topic reaches read it from here.
+    pub(crate) fn link_partition(&mut self, topic: TopicId, partition: u64, from: i64) {
+        let Some(known) = self.state.topics.get(&topic) else {
+            return;
+        };
+        let (namespace, name) = (known.namespace, known.name.clone());
+        let Some(names) = self.state.namespace(namespace) else {
+            return;
+        };
+        for queue in self.reached_by(names, &name) {
+            self.add_link(queue, partition, from, from);
+        }
+    }
+
+    /// A queue may be reached by a topic from now on: it reads what Kafka clients write there.
+    pub(crate) fn link_queue(&mut self, namespace: NamespaceId, queue: QueueId, head: &[u8]) {
+        let Some(names) = self.state.namespace(namespace) else {
+            return;
+        };
+        let topics: Vec<TopicId> = if matches!(head, b"+" | b"#" | b"*") {
+            let exposed = names.topics.iter().filter(|(name, _)| self.exposed(name));
+            exposed.map(|(_, topic)| *topic).collect()
+        } else {
+            names.topics.get(head).copied().into_iter().collect()
+        };
+        for topic in topics {
+            let keys = self
+                .state
+                .topics
+                .get(&topic)
+                .map(|topic| topic.partitions.clone());
+            for key in keys.unwrap_or_default() {
+                let Some(partition) = self.state.partitions.get(&key) else {
+                    continue;
+                };
+                if partition.kafka_written && !self.state.links.contains_key(&(key, queue)) {
+                    let next = partition.next_offset;
+                    self.add_link(queue, key, next, next);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn add_link(
+        &mut self,
+        queue: QueueId,
+        partition: u64,
+        offset: i64,
+        routed_from: i64,
+    ) {
+        let durable = self
+            .state
+            .queues
+            .get(&queue)
+            .is_some_and(|queue| queue.durable());
+        self.record_if(
+            durable,
+            &Decision::LinkCreated {
+                queue,
+                partition,
+                offset,
+                routed_from,
+            },
+        );
+    }
+
+    fn exposed(&self, topic: &Name) -> bool {
+        self.config
+            .expose
+            .iter()
+            .any(|pattern| name_matches(pattern, topic))
+    }
+
+    /// Does a pattern with this first level reach a topic?
+    fn reaches(&self, head: &[u8], topic: &Name) -> bool {
+        head == topic || matches!(head, b"+" | b"#" | b"*") && self.exposed(topic)
+    }
+
+    /// The queues that records of a topic may go to: its own, those bound to its exchange, those whose patterns may
+    /// match. A few too many do no harm: what they read is matched.
+    fn reached_by(&self, names: &Namespace, topic: &Name) -> BTreeSet<QueueId> {
+        let mut reached = BTreeSet::new();
+        let usable = |id: &QueueId| {
+            self.state
+                .queues
+                .get(id)
+                .is_some_and(|queue| !queue.declared.exclusive)
+        };
+        reached.extend(names.queues.get(topic).copied().filter(usable));
+        let mut visited: Vec<Name> = Vec::new();
+        let mut open: Vec<Name> = vec![topic.clone()];
+        if let Some(root) = names.exchanges.get(&b"amq.topic"[..]) {
+            for binding in &root.bindings {
+                if self.reaches(first_level(&binding.routing_key, b'.'), topic) {
+                    match &binding.destination {
+                        Destination::Queue(queue) => reached.extend(names.queues.get(queue)),
+                        Destination::Exchange(exchange) => open.push(exchange.clone()),
+                    }
+                }
+            }
+        }
+        while let Some(name) = open.pop() {
+            if visited.contains(&name) {
+                continue;
+            }
+            if let Some(exchange) = names.exchanges.get(&name) {
+                for binding in &exchange.bindings {
+                    match &binding.destination {
+                        Destination::Queue(queue) => reached.extend(names.queues.get(queue)),
+                        Destination::Exchange(exchange) => open.push(exchange.clone()),
+                    }
+                }
+                open.extend(exchange.alternate().cloned());
+            }
+            visited.push(name);
+        }
+        for session in names
+            .sessions
+            .values()
+            .filter_map(|id| self.state.sessions.get(id))
+        {
+            for ((filter, _), (queue, _)) in &session.subscriptions {
+                if self.reaches(first_level(filter, b'/'), topic) {
+                    reached.insert(*queue);
+                }
+            }
+        }
+        reached
+    }
+
+    /// A session's queue lost a subscription: links that no other wants end.
+    pub(crate) fn unlink_unwanted(&mut self, id: QueueId) {
+        let Some(queue) = self.state.queues.get(&id) else {
+            return;
+        };
+        let (namespace, linked) = (queue.namespace, queue.linked_to.clone());
+        let durable = queue.durable();
+        for partition in linked {
+            let topic = self
+                .state
+                .partitions
+                .get(&partition)
+                .map(|partition| partition.topic);
+            let Some(name) = topic
+                .and_then(|topic| self.state.topics.get(&topic))
+                .map(|topic| topic.name.clone())
+            else {
+                continue;
+            };
+            let wanted = self
+                .state
+                .namespace(namespace)
+                .is_some_and(|names| self.reached_by(names, &name).contains(&id));
+            if !wanted {
+                self.record_if(
+                    durable,
+                    &Decision::LinkDropped {
+                        queue: id,
+                        partition,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Starts reads for links that have fallen behind and whose queues have room.
+    pub(crate) fn pump_links(&mut self) {
+        if self.state.links.is_empty() {
+            return;
+        }
+        let mut jobs: Vec<(u64, i64)> = Vec::new();
+        let mut reading: Vec<u64> = Vec::new();
+        for ((partition, queue), link) in &self.state.links {
+            if link.reading {
+                reading.push(*partition);
+                continue;
+            }
+            let behind = self
+                .state
+                .partitions
+                .get(partition)
+                .is_some_and(|known| link.next_offset < known.high_watermark);
+            let room = self
+                .state
+                .queues
+                .get(queue)
+                .is_some_and(|queue| queue.ready_count() < READY_MAX);
+            if behind && room {
+                match jobs.last_mut() {
+                    Some((known, from)) if known == partition => {
+                        *from = (*from).min(link.next_offset)
+                    }
+                    _ => jobs.push((*partition, link.next_offset)),
+                }
+            }
+        }
+        jobs.retain(|(partition, _)| !reading.contains(partition));
+        for (partition, from) in jobs {
+            self.start_read(partition, from);
+        }
+    }
+
+    fn start_read(&mut self, key: u64, from: i64) {
+        let Some(partition) = self.state.partitions.get(&key) else {
+            return;
+        };
+        let Some(topic) = self.state.topics.get(&partition.topic) else {
+            return;
+        };
+        let from = from.max(partition.log_start);
+        let mut job = LinkJob {
+            partition: key,
+            topic: topic.name.clone(),
+            from,
+            until: partition.high_watermark,
+            here: Vec::new(),
+        };
+        let oldest = partition.recent.front().map_or(i64::MAX, |(base, _)| *base);
+        if from < oldest {
+            job.until = job.until.min(oldest);
+        } else {
+            let start = partition
+                .recent
+                .partition_point(|(base, _)| *base <= from)
+                .saturating_sub(1);
+            for (base, sequence) in partition.recent.range(start..) {
+                if *base >= partition.high_watermark {
+                    break;
+                }
+                if job.here.len() == BATCHES_MAX {
+                    job.until = *base;
+                    break;
+                }
+                if let Some(entry) = self.tail.get(*sequence) {
+                    job.here.push((*base, *sequence, entry.stored.clone()));
+                }
+            }
+        }
+        for (_, link) in self
+            .state
+            .links
+            .range_mut((key, QueueId(0))..=(key, QueueId(u64::MAX)))
+        {
+            link.reading = true;
+        }
+        self.link_jobs.push(job);
+    }
+
+    /// A read came back: each link takes what its queue is to have.
+    pub(crate) fn pulled(&mut self, pulled: Pulled) {
+        let key = pulled.partition;
+        let links: Vec<QueueId> = self
+            .state
+            .links
+            .range((key, QueueId(0))..=(key, QueueId(u64::MAX)))
+            .map(|((_, queue), _)| *queue)
+            .collect();
+        for (_, link) in self
+            .state
+            .links
+            .range_mut((key, QueueId(0))..=(key, QueueId(u64::MAX)))
+        {
+            link.reading = false;
+        }
+        let topic = self
+            .state
+            .partitions
+            .get(&key)
+            .map(|partition| partition.topic);
+        let Some(namespace) = topic
+            .and_then(|topic| self.state.topics.get(&topic))
+            .map(|topic| topic.namespace)
+        else {
+            return;
+        };
+        // Whom each record goes to is found once for all links.
+        let mut wanted = Vec::new();
+        for batch in &pulled.batches {
+            let mut rows = Vec::with_capacity(batch.records.len());
+            for envelope in &batch.stored.envelopes {
+                let provenance = envelope.provenance;
+                rows.push(self.route(namespace, provenance, &envelope.address, &Vec::new(), &[]));
+            }
+            wanted.push(rows);
+        }
+        for queue in links {
+            self.advance_link(key, queue, &pulled, &wanted);
+        }
+    }
+
+    fn advance_link(
+        &mut self,
+        key: u64,
+        id: QueueId,
+        pulled: &Pulled,
+        wanted: &[Vec<std::sync::Arc<crate::state::routes::Route>>],
+    ) {
+        let Some(link) = self.state.links.get(&(key, id)) else {
+            return;
+        };
+        let (start, routed_from, durable) = (link.next_offset, link.routed_from, link.durable);
+        if start < pulled.from || start >= pulled.next_offset {
+            return;
+        }
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        let mut entries: Vec<TailEntry> = Vec::new();
+        let mut memory: Vec<(Message, u8)> = Vec::new();
+        let mut sequence = self.state.next_sequence;
+        let first_sequence = sequence;
+        for (batch, routes) in pulled.batches.iter().zip(wanted) {
+            for (((offset, original), route), index) in batch.records.iter().zip(routes).zip(0u32..)
+            {
+                let target = route.queues.iter().find(|target| target.queue == id);
+                let Some(target) = target else { continue };
+                if *offset < start || batch.routed && *offset >= routed_from {
+                    continue;
+                }
+                if !durable {
+                    let message = Message {
+                        stored: batch.stored.clone(),
+                        index,
+                        position: None,
+                    };
+                    memory.push((message, target.qos.min(1)));
+                    continue;
+                }
+                match entries.last_mut() {
+                    Some(entry)
+                        if std::sync::Arc::ptr_eq(&entry.stored, &batch.stored)
+                            && u64::from(entry.index) + (sequence - entry.first)
+                                == u64::from(index) =>
+                    {
+                        entry.last = sequence;
+                    }
+                    _ => entries.push(TailEntry {
+                        first: sequence,
+                        last: sequence,
+                        index,
+                        stored: batch.stored.clone(),
+                        partition: 0,
+                        partition_index: 0,
+                        base_offset: -1,
+                    }),
+                }
+                match runs.last_mut() {
+                    Some((_, last)) if *last + 1 == *original => *last = *original,
+                    _ => runs.push((*original, *original)),
+                }
+                sequence += 1;
+            }
+        }
+        let any = !runs.is_empty();
+        self.record_if(
+            durable,
+            &Decision::LinkAdvanced {
+                queue: id,
+                partition: key,
+                next_offset: pulled.next_offset,
+                first_sequence,
+                runs,
+            },
+        );
+        for entry in entries {
+            self.tail.push(entry);
+        }
+        for (message, qos) in memory {
+            self.enqueue_memory(id, message, qos, false);
+        }
+        if any {
+            self.finish_frame();
+            let head = self.head;
+            self.effect_at(head, Effect::Deliver(sequence - 1, smallvec::smallvec![id]));
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Opening and stopping a shard: checkpoint, replay, a new epoch; a clean stop with its marks.
+
+use crate::api::*;
+use crate::event::{self, Event as Decision};
+use crate::shard::{Now, Shard};
+use crate::state::{IdMap, State};
+use crate::tail::Tail;
+use omnilog_ledger::{Journal, Recovery, Section, ShardId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+/// What opening a shard found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Opened {
+    /// Frames replayed.
+    pub(crate) frames: u64,
+    /// The journal had been closed cleanly.
+    pub(crate) clean: bool,
+}
+
+impl State {
+    /// The state after a checkpoint and the frames behind it.
+    pub(crate) fn recover(
+        namespaces: &[Name],
+        journal: &dyn Journal,
+        recovery: &Recovery,
+        shard: ShardId,
+    ) -> io::Result<(Self, u64)> {
+        let damaged = |error: postcard::Error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let (mut state, after) = match journal.checkpoints().load()? {
+            Some(saved) => (
+                Self::load(namespaces, &saved.entries).map_err(damaged)?,
+                saved.lsn,
+            ),
+            None => (Self::new(namespaces), 0),
+        };
+        let mut frames = 0;
+        for frame in recovery.frames(after) {
+            let frame = frame?;
+            if frame.shard != shard {
+                continue;
+            }
+            frames += 1;
+            let events = event::decode(&frame.decision).map_err(damaged)?;
+            for event in &events {
+                state.apply(event, &frame.sections);
+            }
+            for section in &frame.sections {
+                state.stored(section, frame.file);
+            }
+        }
+        Ok((state, frames))
+    }
+
+    /// Notes where a replayed section lies.
+    fn stored(&mut self, section: &Section, file: u32) {
+        if let Some(partition) = self.partitions.get_mut(&section.partition) {
+            partition.stored_in(
+                file,
+                section.base_offset,
+                section.batch.len() as u64,
+                section.max_timestamp,
+            );
+        }
+    }
+}
+
+impl Shard {
+    /// Opens a shard over a journal that was just opened.
+    pub(crate) fn open(
+        id: ShardId,
+        config: Arc<BrokerConfig>,
+        journal: Box<dyn Journal>,
+        recovery: &Recovery,
+        random: Box<dyn FnMut() -> u64 + Send>,
+        now: Now,
+    ) -> io::Result<(Self, Opened)> {
+        let (state, frames) = State::recover(&config.namespaces, &*journal, recovery, id)?;
+        let head = recovery.last_lsn();
+        let tail = Tail::new(config.tail_bytes_max);
+        let mut shard = Self {
+            id,
+            config,
+            journal,
+            random,
+            released: state.next_sequence.saturating_sub(1),
+            state,
+            clients: IdMap::default(),
+            tail,
+            now,
+            decision: Vec::new(),
+            sections: Vec::new(),
+            stored: Vec::new(),
+            after: Vec::new(),
+            head,
+            durable: head,
+            completed: BTreeMap::new(),
+            effects: VecDeque::new(),
+            dirty: Vec::new(),
+            acked: Vec::new(),
+            acked_since_ms: None,
+            posting: Vec::new(),
+            parked: BTreeMap::new(),
+            next_parked: 0,
+            session_timers: BTreeSet::new(),
+            next_retention_ms: now.monotonic_ms,
+            checkpoint: Default::default(),
+            link_jobs: Vec::new(),
+            blocked: false,
+            bytes_written: 0,
+            stats: Stats::default(),
+            failed: None,
+        };
+        shard.begin_epoch(recovery.clean());
+        Ok((
+            shard,
+            Opened {
+                frames,
+                clean: recovery.clean(),
+            },
+        ))
+    }
+
+    fn begin_epoch(&mut self, clean: bool) {
+        let first_sequence = self.state.next_sequence;
+        let epoch = self.journal.epoch();
+        self.record(&Decision::EpochBegan {
+            epoch,
+            first_sequence,
+        });
+        self.finish_frame();
+        for partition in self.state.partitions.values_mut() {
+            partition.high_watermark = partition.next_offset;
+        }
+        for queue in self.state.queues.values_mut() {
+            queue.suspect_below = if clean {
+                queue.delivered_below
+            } else {
+                first_sequence
+            };
+            queue.had_consumer |= queue.kind == QueueKind::Classic && queue.declared.auto_delete;
+        }
+        for link in self.state.links.values_mut() {
+            link.durable = true;
+        }
+        let now = self.now.unix_ms;
+        let sessions: Vec<SessionId> = self.state.sessions.keys().copied().collect();
+        for id in sessions {
+            let Some(session) = self.state.sessions.get_mut(&id) else {
+                continue;
+            };
+            if session.expires_at_ms.is_none() {
+                // Its connection ended with the server.
+                session.expires_at_ms = match session.expiry {
+                    SessionExpiry::AtClose => Some(now),
+                    SessionExpiry::AfterMs(after) => {
+                        Some(now.saturating_add(i64::try_from(after).unwrap_or(i64::MAX)))
+                    }
+                    SessionExpiry::Never => None,
+                };
+            }
+            self.arm_session(id);
+        }
+    }
+
+    /// A clean stop: what was delivered is noted, everything is brought to stable storage.
+    pub(crate) fn stop(&mut self) {
+        let mut delivered: Vec<(QueueId, u64)> = self
+            .state
+            .queues
+            .values()
+            .filter(|queue| queue.durable() && queue.delivered_below > 0)
+            .map(|queue| (queue.id, queue.delivered_below))
+            .collect();
+        delivered.sort_unstable();
+        self.flush_acked(true);
+        self.record(&Decision::Stopped { delivered });
+        self.finish_frame();
+        if let Err(error) = self.journal.close() {
+            self.fail(&format!("the journal can't be closed: {error}"));
+        }
+        self.release_durable();
+        self.dispatch_dirty();
+        self.post();
+    }
+}

@@ -1,0 +1,450 @@
+//! Publishing by AMQP and MQTT: everything is decided here, before anything is written.
+
+use crate::api::*;
+use crate::event::{Event as Decision, Holders};
+use crate::partitioner::partition_of;
+use crate::shard::append::{BatchFields, place_batch};
+use crate::shard::release::Effect;
+use crate::shard::route::{amqp_provenance, path_head};
+use crate::shard::{Outcome, Shard};
+use crate::state::queue::MemoryEntry;
+use crate::state::routes::Route;
+use bytes::Bytes;
+use omnilog_ledger::Section;
+use omnilog_record::{
+    BatchBuilder, BatchHeader, BatchOptions, NewRecord, Pieces, Record, RecordBase, RecordBatch,
+};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// What a memory entry costs beside its payload.
+const ENTRY_BYTES: u64 = 128;
+
+/// Up to this many queues are named in place; larger sets are interned.
+const INLINE_HOLDERS: usize = 4;
+
+/// One record's targets, decided.
+#[derive(Debug, Default)]
+struct Targets {
+    /// Durable queues that hold it.
+    holders: SmallVec<[QueueId; 4]>,
+    /// Queues that get it in memory, with its QoS there.
+    memory: SmallVec<[(QueueId, u8); 4]>,
+    taken: bool,
+    rejected: bool,
+}
+
+impl Shard {
+    pub(crate) fn publish(
+        &mut self,
+        client: ClientId,
+        namespace: NamespaceId,
+        publish: Publish,
+    ) -> Outcome {
+        let wait = publish.wait;
+        let result = self
+            .try_publish(client, namespace, publish)
+            .map(Reply::Published);
+        match wait {
+            Wait::Decided => Outcome::Now(result),
+            Wait::Durable => Outcome::Durable(result),
+        }
+    }
+
+    /// Decides a publish; what it changes is in the frame under construction.
+    pub(crate) fn try_publish(
+        &mut self,
+        _client: ClientId,
+        namespace: NamespaceId,
+        publish: Publish,
+    ) -> Result<Published, Refusal> {
+        self.may_publish()?;
+        let Some(first) = publish.records.first() else {
+            return Ok(Published::default());
+        };
+        let provenance = self.check_address(namespace, &first.envelope.address)?;
+        if let Some(dedupe) = publish.dedupe {
+            let session = self.state.sessions.get(&dedupe.session);
+            let session = session.ok_or_else(|| {
+                Refusal::NotFound(Noun::Session, Name::from(dedupe.session.to_string()))
+            })?;
+            if session.incoming.contains(&dedupe.packet_id) {
+                return Ok(Published {
+                    outcomes: Vec::new(),
+                    duplicate: true,
+                });
+            }
+            let durable = session.durable();
+            self.record_if(
+                durable,
+                &Decision::IncomingReserved {
+                    session: dedupe.session,
+                    packet_id: dedupe.packet_id,
+                },
+            );
+        }
+        self.ensure_log(namespace, provenance, &first.envelope.address);
+        let routes: Vec<Arc<Route>> = publish
+            .records
+            .iter()
+            .map(|record| {
+                self.route(
+                    namespace,
+                    provenance,
+                    &record.envelope.address,
+                    &record.headers,
+                    &record.more_routing_keys,
+                )
+            })
+            .collect();
+        let Publish { batch, records, .. } = publish;
+        let spread = routes
+            .first()
+            .and_then(|route| self.state.topics.get(&route.topic?))
+            .is_some_and(|topic| topic.partitions.len() > 1);
+        let mut outcomes = Vec::with_capacity(records.len());
+        if spread && records.len() > 1 {
+            for (record, route) in records.into_iter().zip(routes) {
+                let (batch, record) = single(&batch, record)?;
+                self.publish_batch(namespace, batch, vec![record], &[route], &mut outcomes);
+            }
+        } else {
+            self.publish_batch(namespace, batch, records, &routes, &mut outcomes);
+        }
+        if outcomes.iter().all(|outcome| *outcome == Routed::Taken) {
+            outcomes.clear();
+        }
+        Ok(Published {
+            outcomes,
+            duplicate: false,
+        })
+    }
+
+    /// Is this an address that can be published to? Says its provenance.
+    pub(crate) fn check_address(
+        &self,
+        namespace: NamespaceId,
+        address: &Address,
+    ) -> Result<Provenance, Refusal> {
+        match address {
+            Address::Amqp { exchange, .. } => {
+                let provenance = amqp_provenance(exchange);
+                if provenance == Provenance::AmqpDefault {
+                    return Ok(provenance);
+                }
+                let known = self
+                    .state
+                    .namespace(namespace)
+                    .and_then(|names| names.exchanges.get(exchange));
+                let known =
+                    known.ok_or_else(|| Refusal::NotFound(Noun::Exchange, exchange.clone()))?;
+                if known.declared.internal {
+                    return Err(Refusal::NotPermitted(Noun::Exchange, exchange.clone()));
+                }
+                Ok(provenance)
+            }
+            Address::Mqtt { .. } => Ok(Provenance::Mqtt),
+            Address::Kafka { .. } => Ok(Provenance::Kafka),
+        }
+    }
+
+    /// Publishing over MQTT, or to `amq.topic`, adds a bounded log to its first level, if it may have one.
+    fn ensure_log(&mut self, namespace: NamespaceId, provenance: Provenance, address: &Address) {
+        if !matches!(provenance, Provenance::Mqtt | Provenance::AmqpTopic) {
+            return;
+        }
+        let head = path_head(provenance, address);
+        let Some(names) = self.state.namespace(namespace) else {
+            return;
+        };
+        if names.topics.contains_key(head)
+            || names.auto_names >= self.config.auto_names_max
+            || !self.may_have_log(head)
+        {
+            return;
+        }
+        let name = Bytes::copy_from_slice(head);
+        if let Some(names) = self.state.namespace_mut(namespace) {
+            names.auto_names += 1;
+        }
+        self.add_provisional_log(namespace, name);
+    }
+
+    fn publish_batch(
+        &mut self,
+        namespace: NamespaceId,
+        batch: Bytes,
+        records: Vec<PublishRecord>,
+        routes: &[Arc<Route>],
+        outcomes: &mut Vec<Routed>,
+    ) {
+        let mut retains: SmallVec<[(u32, Bytes, RetainAction); 1]> = SmallVec::new();
+        let mut holders: Vec<(u32, SmallVec<[QueueId; 4]>)> = Vec::new();
+        let mut memory: Vec<(u32, QueueId, u8)> = Vec::new();
+        for ((record, route), index) in records.iter().zip(routes).zip(0u32..) {
+            let targets = self.targets(&record.envelope, route, batch.len());
+            outcomes.push(match (targets.rejected, targets.taken) {
+                (true, _) => Routed::Rejected,
+                (false, true) => Routed::Taken,
+                (false, false) => Routed::NoTaker,
+            });
+            memory.extend(
+                targets
+                    .memory
+                    .iter()
+                    .map(|(queue, qos)| (index, *queue, *qos)),
+            );
+            match holders.last_mut() {
+                Some((count, same)) if *same == targets.holders => *count += 1,
+                _ => holders.push((1, targets.holders)),
+            }
+            if let (Some(action), Address::Mqtt { topic }) =
+                (record.retain, &record.envelope.address)
+            {
+                retains.push((index, topic.clone(), action));
+            }
+        }
+        let envelopes = records.into_iter().map(|record| record.envelope).collect();
+        let topic = routes.first().and_then(|route| route.topic);
+        let partition = topic.and_then(|topic| self.partition_for(topic, &batch));
+        let held = holders.iter().any(|(_, queues)| !queues.is_empty())
+            || retains
+                .iter()
+                .any(|(_, _, action)| *action == RetainAction::Set);
+        let (base_offset, key) = partition.map_or((-1, 0), |(key, offset)| (offset, key));
+        let batch = place_batch(batch, base_offset.max(0), self.state.epoch);
+        let stored = Arc::new(StoredBatch { batch, envelopes });
+        let mut first = self.state.next_sequence;
+        if held || partition.is_some() {
+            first = self.write_batch(namespace, &stored, key, base_offset, holders);
+        }
+        for (index, topic, action) in retains {
+            let decision = match action {
+                RetainAction::Set => Decision::RetainedSet {
+                    namespace,
+                    topic,
+                    sequence: first + u64::from(index),
+                },
+                RetainAction::Clear => Decision::RetainedCleared { namespace, topic },
+            };
+            self.record(&decision);
+        }
+        for (index, queue, qos) in memory {
+            let message = Message {
+                stored: stored.clone(),
+                index,
+                position: None,
+            };
+            self.enqueue_memory(queue, message, qos, false);
+        }
+    }
+
+    /// Puts the batch into the frame: its section, who holds it, and what happens when it is durable.
+    fn write_batch(
+        &mut self,
+        namespace: NamespaceId,
+        stored: &Arc<StoredBatch>,
+        partition: u64,
+        base_offset: i64,
+        holders: Vec<(u32, SmallVec<[QueueId; 4]>)>,
+    ) -> u64 {
+        let last_delta = u32::try_from(stored.envelopes.len().saturating_sub(1)).unwrap_or(0);
+        let first = self.take_sequences(u64::from(last_delta) + 1);
+        let max_timestamp =
+            BatchFields::read(&stored.batch).map_or(-1, |fields| fields.max_timestamp);
+        let envelope = postcard::to_allocvec(&stored.envelopes).unwrap_or_default();
+        let last = first + u64::from(last_delta);
+        let holders = holders
+            .into_iter()
+            .map(|(count, queues)| {
+                if queues.len() <= INLINE_HOLDERS {
+                    self.after.push(Effect::Deliver(last, queues.clone()));
+                    return (count, Holders::Inline(queues));
+                }
+                let (id, new) = self.state.intern(&queues);
+                if new {
+                    self.record(&Decision::HoldersDefined {
+                        id,
+                        queues: queues.to_vec(),
+                    });
+                }
+                if let Some(set) = self.state.sets.get(&id) {
+                    self.after.push(Effect::DeliverSet(last, set.clone()));
+                }
+                (count, Holders::Set(id))
+            })
+            .collect();
+        let section = self.add_section(
+            Section {
+                partition,
+                base_offset,
+                base_sequence: first,
+                last_delta,
+                max_timestamp,
+                envelope: Bytes::from(envelope),
+                batch: stored.batch.clone(),
+            },
+            stored.clone(),
+        );
+        self.record(&Decision::Published {
+            namespace,
+            section,
+            holders,
+        });
+        if partition != 0 {
+            self.after.push(Effect::Watermark(
+                partition,
+                base_offset + i64::from(last_delta) + 1,
+            ));
+        }
+        first
+    }
+
+    /// Which queues hold a record, and which get it in memory.
+    fn targets(&mut self, envelope: &Envelope, route: &Route, bytes: usize) -> Targets {
+        let mut targets = Targets::default();
+        let mqtt = envelope.provenance == Provenance::Mqtt;
+        for target in &route.queues {
+            let Some(queue) = self.state.queues.get(&target.queue) else {
+                continue;
+            };
+            if target.not_from.is_some()
+                && mqtt
+                && target.not_from.as_ref() == Some(&envelope.publisher)
+            {
+                continue;
+            }
+            let subscribed = queue.kind != QueueKind::Classic;
+            let qos = if subscribed {
+                envelope.qos.min(target.qos)
+            } else {
+                target.qos
+            };
+            let held = queue.durable() && (!subscribed || qos > 0);
+            if held {
+                targets.taken = true;
+                targets.holders.push(target.queue);
+                continue;
+            }
+            // Unheld: it lives in memory. A session that is offline gets no QoS 0.
+            let offline = subscribed && queue.consumers.is_empty();
+            if qos == 0 && offline {
+                continue;
+            }
+            if queue.memory_bytes + bytes as u64 > self.config.memory_queue_bytes_max {
+                if qos == 0 {
+                    self.stats.dropped += 1;
+                } else {
+                    targets.rejected = true;
+                }
+                continue;
+            }
+            targets.taken = true;
+            targets.memory.push((target.queue, qos));
+        }
+        targets
+    }
+
+    /// Puts a message into a queue in memory.
+    pub(crate) fn enqueue_memory(
+        &mut self,
+        id: QueueId,
+        message: Message,
+        qos: u8,
+        retained: bool,
+    ) {
+        let next_sequence = self.state.next_sequence;
+        let Some(queue) = self.state.queues.get_mut(&id) else {
+            return;
+        };
+        // What passes a durable queue unheld keeps its place among the held: after all that are there by now.
+        let entry = if queue.durable() {
+            queue
+                .memory
+                .last_key_value()
+                .map_or(0, |(last, _)| last + 1)
+                .max(next_sequence)
+        } else {
+            let entry = queue.next_entry;
+            queue.next_entry += 1;
+            entry
+        };
+        let bytes = ENTRY_BYTES
+            + message
+                .envelope()
+                .map_or(0, |envelope| u64::from(envelope.range.1));
+        queue.memory_bytes += bytes;
+        queue.memory.insert(
+            entry,
+            MemoryEntry {
+                message,
+                qos,
+                retained,
+                bytes,
+            },
+        );
+        if queue.durable() {
+            self.state.next_sequence = next_sequence.max(entry + 1);
+        }
+        self.mark_dirty(id);
+    }
+
+    /// The partition of a topic for this batch, and its next offset.
+    fn partition_for(&self, topic: TopicId, batch: &Bytes) -> Option<(u64, i64)> {
+        let topic = self.state.topics.get(&topic)?;
+        let count = topic.partitions.len();
+        let index = if count <= 1 {
+            0
+        } else {
+            match record_key(batch) {
+                Some(key) => partition_of(&key, count),
+                None => usize::try_from(self.state.next_sequence).unwrap_or(0) % count,
+            }
+        };
+        let key = *topic.partitions.get(index)?;
+        Some((key, self.state.partitions.get(&key)?.next_offset))
+    }
+}
+
+impl Default for Published {
+    fn default() -> Self {
+        Self {
+            outcomes: Vec::new(),
+            duplicate: false,
+        }
+    }
+}
+
+/// The first record's key.
+fn record_key(batch: &Bytes) -> Option<Bytes> {
+    let batch = RecordBatch::parse(batch.clone()).ok()?;
+    let records = batch.records(batch.wire_bytes()).ok()?;
+    let first = records.iter().next()?.ok()?;
+    first.key.map(Bytes::copy_from_slice)
+}
+
+/// One record of a gathered batch as a batch of its own.
+fn single(batch: &Bytes, mut record: PublishRecord) -> Result<(Bytes, PublishRecord), Refusal> {
+    let (batch, range) = rebatch(batch, record.envelope.range).ok_or_else(|| {
+        Refusal::InvalidRecord("a gathered batch that can't be taken apart".to_owned())
+    })?;
+    record.envelope.range = range;
+    Ok((batch, record))
+}
+
+fn rebatch(batch: &Bytes, (position, length): (u32, u32)) -> Option<(Bytes, (u32, u32))> {
+    let header = BatchHeader::peek(batch).ok()?;
+    let body = batch.get(position as usize..position.checked_add(length)? as usize)?;
+    let record = Record::parse(body, &RecordBase::from(&header)).ok()?;
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    let appended = builder
+        .append(&NewRecord {
+            timestamp: record.timestamp,
+            key: record.key,
+            value: record.value.map(Pieces::One),
+            headers: record.headers(),
+        })
+        .ok()?;
+    let batch = builder.finish().ok()?.to_bytes();
+    Some((batch, (appended.body_position, appended.body_bytes)))
+}

@@ -1,0 +1,149 @@
+//! Releasing effects, in order, as frames become durable.
+
+use crate::api::*;
+use crate::server::Parcel;
+use crate::shard::Shard;
+use omnilog_ledger::{Completion, Lsn};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// Something that must not happen before a frame is durable.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// A parcel for a client, with the payload bytes it holds.
+    Send(ClientId, Parcel, u64),
+    /// A message is asked for by `basic.get`: client, correlation, queue, settled at once.
+    Get(ClientId, u64, QueueId, bool),
+    /// A consumer may be served from now on: its reply has gone out.
+    Activate(QueueId, ClientId, ConsumerKey),
+    /// Records up to this sequence may be delivered by these queues.
+    Deliver(u64, SmallVec<[QueueId; 4]>),
+    /// Records up to this sequence may be delivered by the queues of an interned set.
+    DeliverSet(u64, Arc<[QueueId]>),
+    /// A retained message for a new subscription, unheld: the queue, the message, its QoS.
+    Retained(QueueId, Message, u8),
+    /// A partition may be read up to this offset.
+    Watermark(u64, i64),
+}
+
+/// An effect and the frame it waits for.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) at: Lsn,
+    pub(crate) effect: Effect,
+}
+
+impl Shard {
+    /// Lets an effect happen when this frame is durable: now, if it is.
+    pub(crate) fn effect_at(&mut self, at: Lsn, effect: Effect) {
+        if at <= self.durable {
+            self.happen(effect);
+        } else {
+            self.effects.push_back(Pending { at, effect });
+        }
+    }
+
+    /// Takes the journal's news and lets happen what they allow.
+    pub(crate) fn release_durable(&mut self) {
+        let wanted = self.config.durability;
+        while let Some(completion) = self.journal.poll() {
+            match completion {
+                Completion::Written {
+                    first_lsn,
+                    last_lsn,
+                } if wanted == Durability::Written => {
+                    self.completed.insert(first_lsn, last_lsn);
+                }
+                Completion::Synced {
+                    first_lsn,
+                    last_lsn,
+                } if wanted == Durability::Synced => {
+                    self.completed.insert(first_lsn, last_lsn);
+                }
+                Completion::Failed(error) => self.fail(&error.to_string()),
+                _ => {}
+            }
+        }
+        if self.failed.is_some() {
+            return;
+        }
+        // Groups may complete in any order; effects follow the contiguous prefix.
+        while let Some((first, last)) = self.completed.first_key_value().map(|(a, b)| (*a, *b)) {
+            if first > self.durable + 1 {
+                break;
+            }
+            self.completed.remove(&first);
+            self.durable = self.durable.max(last);
+        }
+        while self
+            .effects
+            .front()
+            .is_some_and(|pending| pending.at <= self.durable)
+        {
+            if let Some(pending) = self.effects.pop_front() {
+                self.happen(pending.effect);
+            }
+        }
+    }
+
+    fn happen(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(client, parcel, bytes) => self.send_parcel(client, parcel, bytes),
+            Effect::Activate(queue, client, consumer) => {
+                if let Some(queue) = self.state.queues.get_mut(&queue)
+                    && let Some(consumer) = queue.consumer_mut(client, consumer)
+                {
+                    consumer.active = true;
+                }
+                self.mark_dirty(queue);
+            }
+            Effect::Get(client, correlation, queue, no_ack) => {
+                self.answer_get(client, correlation, queue, no_ack);
+            }
+            Effect::Deliver(sequence, queues) => {
+                self.released = self.released.max(sequence);
+                for queue in queues {
+                    self.mark_dirty(queue);
+                }
+            }
+            Effect::DeliverSet(sequence, queues) => {
+                self.released = self.released.max(sequence);
+                for queue in queues.iter() {
+                    self.mark_dirty(*queue);
+                }
+            }
+            Effect::Retained(queue, message, qos) => {
+                self.enqueue_memory(queue, message, qos, true);
+            }
+            Effect::Watermark(partition, offset) => self.watermark(partition, offset),
+        }
+    }
+
+    /// The shard can't go on: nothing is acknowledged any more, and clients are told.
+    pub(crate) fn fail(&mut self, why: &str) {
+        if self.failed.is_some() {
+            return;
+        }
+        tracing::error!(
+            shard = self.id.0,
+            why,
+            "the journal failed: nothing is acknowledged any more"
+        );
+        self.failed = Some(why.to_owned());
+        self.effects.clear();
+        let mut clients: Vec<ClientId> = self.clients.keys().copied().collect();
+        clients.sort_unstable();
+        for client in clients {
+            self.send(client, Event::ShardLost);
+        }
+    }
+
+    /// Has this queue looked at before the step ends.
+    pub(crate) fn mark_dirty(&mut self, queue: QueueId) {
+        if let Some(state) = self.state.queues.get_mut(&queue)
+            && !std::mem::replace(&mut state.dirty, true)
+        {
+            self.dirty.push(queue);
+        }
+    }
+}

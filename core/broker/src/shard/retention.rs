@@ -1,0 +1,146 @@
+//! Retention: log starts move by their windows, and files in which nothing lives give their space back.
+
+use crate::api::*;
+use crate::event::Event as Decision;
+use crate::shard::Shard;
+use omnilog_ledger::{FileInfo, Space};
+
+/// Partitions whose windows are looked at in one round.
+const ROUND: usize = 10_000;
+
+impl Shard {
+    /// Tells publishers when the disk is nearly full, and when it is not any more.
+    pub(crate) fn watch_space(&mut self) {
+        let blocked = self.journal.look_at_space() != Space::Plenty;
+        if blocked == self.blocked {
+            return;
+        }
+        self.blocked = blocked;
+        let mut clients: Vec<ClientId> = self.clients.keys().copied().collect();
+        clients.sort_unstable();
+        for client in clients {
+            let event = if blocked {
+                Event::Blocked(BlockReason::Disk)
+            } else {
+                Event::Unblocked
+            };
+            self.send(client, event);
+        }
+    }
+
+    /// One round: moves log starts past their windows, then deletes the oldest files that hold nothing.
+    pub(crate) fn retain(&mut self) {
+        let files = self.journal.files();
+        let newest = files.last().map_or(0, |file| file.id);
+        if files.len() > 1 {
+            self.move_log_starts(newest);
+            self.finish_frame();
+            self.delete_dead_files(&files);
+        }
+    }
+
+    fn move_log_starts(&mut self, newest: u32) {
+        let reclaim = self.blocked;
+        let mut moves = Vec::new();
+        for partition in self.state.partitions.values() {
+            let Some(first) = partition.spans.first() else {
+                continue;
+            };
+            if first.file == newest {
+                continue;
+            }
+            let Some(topic) = self.state.topics.get(&partition.topic) else {
+                continue;
+            };
+            let keep_ms = topic
+                .settings
+                .retention_ms
+                .unwrap_or(self.config.retention_ms_default);
+            let keep_bytes = topic
+                .settings
+                .retention_bytes
+                .unwrap_or(self.config.retention_bytes_default);
+            // A compacted log is kept whole until the compactor has its say.
+            if topic.settings.cleanup == Some(CleanupPolicy::Compact) {
+                continue;
+            }
+            let mut bytes: u64 = partition.spans.iter().map(|span| span.bytes).sum();
+            let mut start = partition.log_start;
+            for (at, span) in partition.spans.iter().enumerate() {
+                let end = partition
+                    .spans
+                    .get(at + 1)
+                    .map_or(partition.next_offset, |next| next.first_offset);
+                let old = keep_ms >= 0 && span.max_timestamp + keep_ms < self.now.unix_ms;
+                let over = u64::try_from(keep_bytes).is_ok_and(|keep| bytes > keep);
+                // When the disk fills, logs that nobody asked for go first.
+                let reclaimed = reclaim && topic.provisional;
+                if span.file == newest || !(old || over || reclaimed) {
+                    break;
+                }
+                bytes -= span.bytes;
+                start = start.max(end.min(partition.high_watermark));
+            }
+            if start > partition.log_start {
+                moves.push((partition.key, start));
+            }
+            if moves.len() >= ROUND {
+                break;
+            }
+        }
+        moves.sort_unstable();
+        for (partition, offset) in moves {
+            self.record(&Decision::LogStartMoved { partition, offset });
+        }
+    }
+
+    fn delete_dead_files(&mut self, files: &[FileInfo]) {
+        for file in files {
+            if !file.sealed || self.lives_in(file) {
+                continue;
+            }
+            match self.journal.delete_file(file.id) {
+                Ok(true) => tracing::debug!(file = file.id, "a journal file's space is returned"),
+                // A checkpoint still needs it, and so those after it.
+                Ok(false) => return,
+                Err(error) => {
+                    self.fail(&format!("a journal file can't be deleted: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Does anything in a file live: log-live in a partition, or held by a queue or the retained table?
+    fn lives_in(&self, file: &FileInfo) -> bool {
+        let log_live = self
+            .state
+            .partitions
+            .values()
+            .any(|partition| partition.spans.iter().any(|span| span.file == file.id));
+        if log_live {
+            return true;
+        }
+        let Some((_, first, last)) = file.sequences.iter().find(|(shard, ..)| *shard == self.id)
+        else {
+            return false;
+        };
+        let within = |held: Option<u64>| held.is_some_and(|held| held <= *last);
+        let held = self
+            .state
+            .queues
+            .values()
+            .any(|queue| queue.durable() && within(queue.first_held_from(*first)));
+        let retained = self
+            .state
+            .namespaces
+            .iter()
+            .any(|names| within(names.retained.first_from(*first)));
+        let copied = self
+            .state
+            .aliases
+            .values()
+            .any(|alias| alias.original <= *last && alias.original + alias.count > *first);
+        held || retained || copied
+    }
+}

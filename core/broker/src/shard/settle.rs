@@ -1,0 +1,205 @@
+//! Settling deliveries. Acknowledgements are gathered into ranges and ride with the next group of frames.
+
+use crate::api::*;
+use crate::event::Event as Decision;
+use crate::shard::{Outcome, Shard};
+use crate::state::queue::Lease;
+
+/// Acknowledgements wait at most this long for company; a crash redelivers what they covered.
+const ACK_DELAY_MS: u64 = 200;
+
+impl Shard {
+    pub(crate) fn settle(&mut self, client: ClientId, correlation: u64, settle: Settle) -> Outcome {
+        self.settle_entries(client, settle);
+        if correlation == 0 {
+            return Outcome::Later;
+        }
+        // Somebody waits for it: journal it now.
+        self.flush_acked(true);
+        Outcome::Durable(Ok(Reply::Done))
+    }
+
+    pub(crate) fn settle_entries(&mut self, client: ClientId, settle: Settle) {
+        let mut returned: Vec<(QueueId, u64, u32)> = Vec::new();
+        for (id, entry) in settle.entries {
+            let Some(queue) = self.state.queues.get_mut(&id) else {
+                continue;
+            };
+            if queue
+                .leases
+                .get(&entry)
+                .is_none_or(|lease| lease.client != client)
+            {
+                continue;
+            }
+            let Some(lease) = queue.leases.remove(&entry) else {
+                continue;
+            };
+            self.credit_back(id, &lease);
+            match settle.settlement {
+                Settlement::Ack | Settlement::Reject => {
+                    if lease.memory.is_none() {
+                        self.acknowledge(id, entry.0);
+                    } else if let Some(queue) = self.state.queues.get_mut(&id) {
+                        queue.returned.remove(&entry.0);
+                    }
+                }
+                Settlement::Requeue => {
+                    if let Some(count) = self.give_back(id, entry, lease, true) {
+                        returned.push((id, entry.0, count));
+                    }
+                }
+            }
+            self.mark_dirty(id);
+        }
+        self.journal_returns(returned);
+    }
+
+    fn journal_returns(&mut self, mut returned: Vec<(QueueId, u64, u32)>) {
+        returned.sort_unstable();
+        for run in returned.chunk_by(|a, b| a.0 == b.0) {
+            let Some((queue, _, _)) = run.first() else {
+                continue;
+            };
+            let durable = self
+                .state
+                .queues
+                .get(queue)
+                .is_some_and(|queue| queue.durable());
+            if durable {
+                let entries = run
+                    .iter()
+                    .map(|(_, entry, count)| (*entry, *count))
+                    .collect();
+                self.record(&Decision::Returned {
+                    queue: *queue,
+                    entries,
+                });
+            }
+        }
+    }
+
+    /// A delivery is settled: its consumer has room again.
+    fn credit_back(&mut self, id: QueueId, lease: &Lease) {
+        let Some(key) = lease.consumer else { return };
+        let Some(queue) = self.state.queues.get_mut(&id) else {
+            return;
+        };
+        let Some(consumer) = queue.consumer_mut(lease.client, key) else {
+            return;
+        };
+        consumer.outstanding = consumer.outstanding.saturating_sub(1);
+        let group = consumer.group;
+        let Some(client) = self.clients.get_mut(&lease.client) else {
+            return;
+        };
+        client.count_in_group(group, false);
+        if group.is_some() {
+            let mut queues: Vec<QueueId> = client.consumers.values().copied().collect();
+            queues.sort_unstable();
+            for queue in queues {
+                self.mark_dirty(queue);
+            }
+        }
+    }
+
+    /// Puts an entry back to its original place; returns how often it has come back, if that counts.
+    fn give_back(
+        &mut self,
+        id: QueueId,
+        entry: EntryId,
+        lease: Lease,
+        counts: bool,
+    ) -> Option<u32> {
+        let queue = self.state.queues.get_mut(&id)?;
+        match lease.memory {
+            Some(memory) => {
+                queue.memory_bytes += memory.bytes;
+                queue.memory.insert(entry.0, memory);
+            }
+            None => queue.ready.insert(entry.0),
+        }
+        counts.then(|| {
+            let count = queue.returned.entry(entry.0).or_insert(0);
+            *count += 1;
+            *count
+        })
+    }
+
+    /// A connection is gone: what it had of this queue goes back.
+    pub(crate) fn requeue_of(&mut self, client: ClientId, id: QueueId) {
+        let Some(queue) = self.state.queues.get_mut(&id) else {
+            return;
+        };
+        let subscribed = queue.kind == QueueKind::Session;
+        let entries: Vec<EntryId> = queue
+            .leases
+            .iter()
+            .filter(|(_, lease)| lease.client == client)
+            .map(|(entry, _)| *entry)
+            .collect();
+        let mut returned = Vec::new();
+        for entry in entries {
+            let Some(lease) = self
+                .state
+                .queues
+                .get_mut(&id)
+                .and_then(|queue| queue.leases.remove(&entry))
+            else {
+                continue;
+            };
+            self.credit_back(id, &lease);
+            // A session that resumes is no second consumer.
+            if let Some(count) = self.give_back(id, entry, lease, !subscribed) {
+                returned.push((id, entry.0, count));
+            }
+        }
+        self.journal_returns(returned);
+        self.finish_frame();
+        self.mark_dirty(id);
+    }
+
+    /// A journaled entry is done with: gathered, to be journaled with others.
+    pub(crate) fn acknowledge(&mut self, id: QueueId, sequence: u64) {
+        let Some(queue) = self.state.queues.get_mut(&id) else {
+            return;
+        };
+        if !queue.durable() {
+            return;
+        }
+        if queue.acked.is_empty() {
+            self.acked.push(id);
+            self.acked_since_ms.get_or_insert(self.now.monotonic_ms);
+        }
+        queue.acked.insert(sequence);
+    }
+
+    /// Journals gathered acknowledgements: with other frames, when they have waited long enough, or now.
+    pub(crate) fn flush_acked(&mut self, now: bool) {
+        let Some(since) = self.acked_since_ms else {
+            return;
+        };
+        let due =
+            now || self.journal.group_bytes() > 0 || self.now.monotonic_ms >= since + ACK_DELAY_MS;
+        if !due {
+            return;
+        }
+        self.acked_since_ms = None;
+        for id in std::mem::take(&mut self.acked) {
+            let Some(queue) = self.state.queues.get_mut(&id) else {
+                continue;
+            };
+            let runs: Vec<(u64, u64)> = queue.acked.iter_runs().collect();
+            queue.acked.clear();
+            if !runs.is_empty() {
+                self.record(&Decision::Removed { queue: id, runs });
+            }
+        }
+        self.finish_frame();
+    }
+
+    /// When gathered acknowledgements are due.
+    pub(crate) fn acked_due_ms(&self) -> Option<u64> {
+        self.acked_since_ms.map(|since| since + ACK_DELAY_MS)
+    }
+}

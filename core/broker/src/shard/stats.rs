@@ -1,0 +1,40 @@
+//! Figures.
+
+use crate::api::*;
+use crate::shard::Shard;
+
+impl Shard {
+    pub(crate) fn figures(&self) -> Stats {
+        let files = self.journal.files();
+        let mut stats = self.stats.clone();
+        stats.topics = self.state.topics.len() as u64;
+        stats.queues = self.state.queues.len() as u64;
+        stats.sessions = self.state.sessions.len() as u64;
+        stats.clients = self.clients.len() as u64;
+        for queue in self.state.queues.values() {
+            stats.consumers += queue.consumers.len() as u64;
+            stats.ready += queue.ready_count();
+            stats.leased += queue.leases.len() as u64;
+        }
+        for names in &self.state.namespaces {
+            stats.retained += names.retained.len();
+            stats.bindings += names
+                .exchanges
+                .values()
+                .map(|exchange| exchange.bindings.len() as u64)
+                .sum::<u64>();
+        }
+        stats.bindings += self
+            .state
+            .sessions
+            .values()
+            .map(|session| session.subscriptions.len() as u64)
+            .sum::<u64>();
+        stats.tail_bytes = self.tail.bytes();
+        stats.journal_bytes = files.iter().map(|file| file.bytes).sum();
+        stats.journal_files = files.len() as u64;
+        stats.lsn_head = self.head;
+        stats.lsn_durable = self.durable;
+        stats
+    }
+}

@@ -1,0 +1,227 @@
+//! Subscriptions of MQTT sessions, their own and shared ones, and the retained messages that follow them.
+
+use crate::api::*;
+use crate::event::Event as Decision;
+use crate::route::check_mqtt_filter;
+use crate::server::Parcel;
+use crate::shard::Shard;
+use crate::shard::dispatch::{Located, expired, nothing};
+use crate::shard::release::Effect;
+use crate::state::apply::first_level;
+use bytes::Bytes;
+
+impl Shard {
+    pub(crate) fn subscribe(
+        &mut self,
+        client: ClientId,
+        namespace: NamespaceId,
+        subscribe: Subscribe,
+    ) -> Result<Reply, Refusal> {
+        let id = subscribe.session;
+        let credit = self.held_session(client, id)?;
+        let mut results = Vec::with_capacity(subscribe.subscriptions.len());
+        let mut retained = Vec::new();
+        for subscription in subscribe.subscriptions {
+            if let Err(error) = check_mqtt_filter(&subscription.filter) {
+                results.push(Err(Refusal::BadPattern(error.to_string())));
+                continue;
+            }
+            let Some(session) = self.state.sessions.get(&id) else {
+                return Err(Refusal::ShardLost);
+            };
+            let (own, durable) = (session.queue, session.durable());
+            let key = (subscription.filter.clone(), subscription.share.clone());
+            let new = !session.subscriptions.contains_key(&key);
+            let queue = match &subscription.share {
+                None => own,
+                Some(group) => {
+                    let queue = self.shared_queue(namespace, group, &subscription.filter, durable);
+                    self.attach_consumer(queue, client, credit);
+                    self.after
+                        .push(Effect::Activate(queue, client, SESSION_CONSUMER));
+                    queue
+                }
+            };
+            let sends_retained = subscription.share.is_none()
+                && (subscription.retain_handling == 0 || subscription.retain_handling == 1 && new);
+            let (filter, qos) = (subscription.filter.clone(), subscription.qos);
+            self.record_if(
+                durable,
+                &Decision::Subscribed {
+                    session: id,
+                    queue,
+                    subscription,
+                },
+            );
+            if new {
+                let head = Bytes::copy_from_slice(first_level(&filter, b'/'));
+                self.link_queue(namespace, queue, &head);
+            }
+            if sends_retained {
+                retained.push((filter, qos));
+            }
+            results.push(Ok(()));
+        }
+        let reply = Reply::Subscribed(results);
+        self.send_retained(client, namespace, id, retained);
+        Ok(reply)
+    }
+
+    /// The credit of a session that this client holds.
+    fn held_session(&self, client: ClientId, id: SessionId) -> Result<u32, Refusal> {
+        let missing = || Refusal::NotFound(Noun::Session, Name::from(id.to_string()));
+        let session = self.state.sessions.get(&id).ok_or_else(missing)?;
+        if session.client != Some(client) {
+            return Err(missing());
+        }
+        let queue = self.state.queues.get(&session.queue).ok_or_else(missing)?;
+        let consumer = queue
+            .consumers
+            .iter()
+            .find(|consumer| consumer.client == client);
+        Ok(consumer.map_or(0, |consumer| consumer.limit))
+    }
+
+    /// The queue of a shared subscription, made on its first subscriber.
+    fn shared_queue(
+        &mut self,
+        namespace: NamespaceId,
+        group: &Name,
+        filter: &Bytes,
+        durable: bool,
+    ) -> QueueId {
+        let key = (group.clone(), filter.clone());
+        let known = self
+            .state
+            .namespace(namespace)
+            .and_then(|names| names.shared.get(&key).copied());
+        if let Some(queue) = known {
+            return queue;
+        }
+        let mut name = b"$share/".to_vec();
+        name.extend_from_slice(group);
+        name.push(b'/');
+        name.extend_from_slice(filter);
+        self.add_queue(
+            namespace,
+            QueueKind::Shared,
+            DeclareQueue {
+                name: Name::from(name),
+                durable,
+                exclusive: false,
+                auto_delete: false,
+                arguments: Vec::new(),
+            },
+        )
+    }
+
+    /// A shared subscription goes with its last subscriber.
+    pub(crate) fn drop_shared_if_unused(&mut self, queue: QueueId) {
+        let used = self.state.sessions.values().any(|session| {
+            session
+                .subscriptions
+                .values()
+                .any(|(taker, _)| *taker == queue)
+        });
+        if !used {
+            self.drop_queue(queue);
+        }
+    }
+
+    pub(crate) fn unsubscribe(
+        &mut self,
+        client: ClientId,
+        unsubscribe: Unsubscribe,
+    ) -> Result<Reply, Refusal> {
+        let id = unsubscribe.session;
+        self.held_session(client, id)?;
+        let mut results = Vec::with_capacity(unsubscribe.filters.len());
+        for key in unsubscribe.filters {
+            let Some(session) = self.state.sessions.get(&id) else {
+                return Err(Refusal::ShardLost);
+            };
+            let Some((queue, _)) = session.subscriptions.get(&key) else {
+                results.push(false);
+                continue;
+            };
+            let (queue, own, durable) = (*queue, session.queue, session.durable());
+            let (filter, share) = key;
+            self.record_if(
+                durable,
+                &Decision::Unsubscribed {
+                    session: id,
+                    filter,
+                    share,
+                },
+            );
+            if queue == own {
+                self.unlink_unwanted(queue);
+            } else {
+                self.requeue_of(client, queue);
+                self.remove_consumer(queue, client, SESSION_CONSUMER);
+                self.drop_shared_if_unused(queue);
+            }
+            results.push(true);
+        }
+        Ok(Reply::Unsubscribed(results))
+    }
+
+    /// Retained messages for new subscriptions, after their reply. At QoS 1 and 2 a durable session holds them like
+    /// any other delivery, so that they survive a reconnect.
+    fn send_retained(
+        &mut self,
+        client: ClientId,
+        namespace: NamespaceId,
+        id: SessionId,
+        filters: Vec<(Bytes, u8)>,
+    ) {
+        let Some(session) = self.state.sessions.get(&id) else {
+            return;
+        };
+        let (queue, durable) = (session.queue, session.durable());
+        for (filter, qos) in filters {
+            let found = self
+                .state
+                .namespace(namespace)
+                .map(|names| names.retained.matching(&filter))
+                .unwrap_or_default();
+            for (_, original) in found {
+                if qos > 0 && durable {
+                    let sequence = self.take_sequences(1);
+                    self.record(&Decision::Copied {
+                        queue,
+                        sequence,
+                        original,
+                    });
+                    self.after
+                        .push(Effect::Deliver(sequence, smallvec::smallvec![queue]));
+                    continue;
+                }
+                match self.locate(original) {
+                    Located::Here(message) if expired(&message, self.now.unix_ms) => {}
+                    Located::Here(message) => {
+                        let published = message.envelope().map_or(0, |envelope| envelope.qos);
+                        self.after
+                            .push(Effect::Retained(queue, message, published.min(qos)));
+                    }
+                    Located::Cold(record) => {
+                        // Past the tail it is sent at QoS 0: nothing holds it but the table.
+                        let delivery = Box::new(Delivery {
+                            consumer: SESSION_CONSUMER,
+                            queue,
+                            entry: EntryId(0),
+                            unsettled: false,
+                            redelivered: false,
+                            returned_count: 0,
+                            qos: 0,
+                            retained: true,
+                            message: nothing(),
+                        });
+                        let parcel = Parcel::ColdDelivery(delivery, record);
+                        self.after.push(Effect::Send(client, parcel, 1024));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What is due by the clock: parked fetches, sessions, retention, checkpoints.
+
+use crate::api::SessionId;
+use crate::shard::Shard;
+
+/// Without anything due, the shard looks up once in this time.
+const IDLE_MS: u64 = 1000;
+
+impl Shard {
+    pub(crate) fn run_timers(&mut self) {
+        let now = self.now.monotonic_ms;
+        let due: Vec<u64> = self
+            .parked
+            .iter()
+            .filter(|(_, parked)| parked.deadline_ms <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            self.answer_parked(id);
+        }
+        while let Some((at, id)) = self.session_timers.first().copied() {
+            if at > self.now.unix_ms {
+                break;
+            }
+            self.session_timers.remove(&(at, id));
+            self.due(id);
+        }
+        if now >= self.next_retention_ms {
+            self.next_retention_ms = now + IDLE_MS;
+            self.watch_space();
+            self.retain();
+        }
+        self.checkpoint_if_due();
+    }
+
+    fn due(&mut self, id: SessionId) {
+        self.session_due(id);
+        self.finish_frame();
+        let head = self.head;
+        for effect in std::mem::take(&mut self.after) {
+            self.effect_at(head, effect);
+        }
+    }
+
+    /// Milliseconds until something is due.
+    pub(crate) fn next_due_ms(&self) -> u64 {
+        if !self.dirty.is_empty() {
+            return 0;
+        }
+        let now = self.now.monotonic_ms;
+        let parked = self.parked.values().map(|parked| parked.deadline_ms).min();
+        let session = self.session_timers.first().map(|(at, _)| {
+            now.saturating_add(u64::try_from(at.saturating_sub(self.now.unix_ms)).unwrap_or(0))
+        });
+        [
+            parked,
+            session,
+            self.acked_due_ms(),
+            Some(self.next_retention_ms),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map_or(IDLE_MS, |due| due.saturating_sub(now).min(IDLE_MS))
+    }
+}

@@ -1,0 +1,305 @@
+//! Logs: making, changing, describing and deleting them.
+
+use crate::api::*;
+use crate::event::Event as Decision;
+use crate::shard::Shard;
+use crate::shard::append::not_found;
+use crate::state::partition::Topic;
+
+/// Partitions of one topic, at the most.
+const PARTITIONS_MAX: u32 = 10_000;
+
+impl Shard {
+    pub(crate) fn describe_topics(
+        &self,
+        namespace: NamespaceId,
+        wanted: Option<Vec<TopicRef>>,
+    ) -> Vec<Result<TopicInfo, Refusal>> {
+        match wanted {
+            Some(wanted) => wanted
+                .iter()
+                .map(|topic| {
+                    let known = self.state.topic(namespace, topic);
+                    known
+                        .map(|topic| self.info(topic))
+                        .ok_or_else(|| not_found(topic))
+                })
+                .collect(),
+            None => self
+                .state
+                .namespace(namespace)
+                .into_iter()
+                .flat_map(|names| names.topics.values())
+                .filter_map(|topic| self.state.topics.get(topic))
+                .map(|topic| Ok(self.info(topic)))
+                .collect(),
+        }
+    }
+
+    fn info(&self, topic: &Topic) -> TopicInfo {
+        TopicInfo {
+            topic: topic.id,
+            uuid: topic.uuid,
+            name: topic.name.clone(),
+            partitions: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
+            settings: topic.settings.clone(),
+            provisional: topic.provisional,
+            leader_epoch: i32::try_from(self.state.epoch).unwrap_or(-1),
+        }
+    }
+
+    /// Makes a log. A provisional one becomes a full one: it keeps partition 0 and takes the settings given.
+    pub(crate) fn create_topic(
+        &mut self,
+        namespace: NamespaceId,
+        create: CreateTopic,
+    ) -> Result<Reply, Refusal> {
+        let partitions = create.partitions.unwrap_or(self.config.partitions_default);
+        if partitions == 0 || partitions > PARTITIONS_MAX {
+            return Err(Refusal::InvalidPartitions);
+        }
+        check_settings(&create.settings)?;
+        let known = self
+            .state
+            .topic(namespace, &TopicRef::Name(create.name.clone()));
+        if let Some(known) = known {
+            if !known.provisional {
+                return Err(Refusal::Exists(Noun::Topic, create.name));
+            }
+            let (topic, present) = (known.id, known.partitions.len());
+            let mut info = self.info(known);
+            info.partitions = partitions;
+            info.settings = create.settings.clone();
+            info.provisional = false;
+            if !create.validate_only {
+                self.may_publish()?;
+                self.record(&Decision::TopicAltered {
+                    topic,
+                    settings: create.settings,
+                    provisional: false,
+                });
+                let present = u32::try_from(present).unwrap_or(u32::MAX);
+                if partitions > present {
+                    let first_partition = self.state.next_partition;
+                    let count = partitions - present;
+                    self.record(&Decision::PartitionsAdded {
+                        topic,
+                        first_partition,
+                        count,
+                    });
+                }
+            }
+            return Ok(Reply::Topic(info));
+        }
+        if create.validate_only {
+            return Ok(Reply::Topic(TopicInfo {
+                topic: TopicId(0),
+                uuid: 0,
+                name: create.name,
+                partitions,
+                settings: create.settings,
+                provisional: false,
+                leader_epoch: i32::try_from(self.state.epoch).unwrap_or(-1),
+            }));
+        }
+        self.may_publish()?;
+        let topic = self.add_log(namespace, create.name, partitions, create.settings, false);
+        self.topic_reply(topic)
+    }
+
+    fn topic_reply(&self, topic: TopicId) -> Result<Reply, Refusal> {
+        let topic = self.state.topics.get(&topic).ok_or(Refusal::ShardLost)?;
+        Ok(Reply::Topic(self.info(topic)))
+    }
+
+    fn add_log(
+        &mut self,
+        namespace: NamespaceId,
+        name: Name,
+        partitions: u32,
+        settings: LogSettings,
+        provisional: bool,
+    ) -> TopicId {
+        let topic = TopicId(self.state.next_topic);
+        // Kafka's topic ids are random (version 4) UUIDs; 0 means none.
+        let random = u128::from((self.random)()) << 64 | u128::from((self.random)());
+        let uuid = random & !(0xf000 << 64 | 0xc0 << 56) | 0x4000 << 64 | 0x80 << 56;
+        self.record(&Decision::TopicCreated {
+            namespace,
+            topic,
+            uuid,
+            name,
+            first_partition: self.state.next_partition,
+            partitions,
+            settings,
+            provisional,
+        });
+        topic
+    }
+
+    /// Adds a bounded log to a name whose role came with another protocol's declaration.
+    pub(crate) fn add_provisional_log(&mut self, namespace: NamespaceId, name: Name) {
+        let settings = LogSettings {
+            retention_ms: Some(self.config.window_ms_default),
+            retention_bytes: Some(self.config.window_bytes_default),
+            ..LogSettings::default()
+        };
+        self.add_log(namespace, name, 1, settings, true);
+    }
+
+    /// May this name have a log of its own accord?
+    pub(crate) fn may_have_log(&self, name: &[u8]) -> bool {
+        !name.is_empty()
+            && !name.starts_with(b"$")
+            && !name.starts_with(b"amq.")
+            && !self
+                .config
+                .log_none
+                .iter()
+                .any(|pattern| name_matches(pattern, name))
+    }
+
+    pub(crate) fn delete_topic(
+        &mut self,
+        namespace: NamespaceId,
+        topic: &TopicRef,
+    ) -> Result<Reply, Refusal> {
+        let known = self
+            .state
+            .topic(namespace, topic)
+            .ok_or_else(|| not_found(topic))?;
+        let (id, partitions) = (known.id, known.partitions.clone());
+        let mut parked = Vec::new();
+        for key in partitions {
+            if let Some(partition) = self.state.partitions.get_mut(&key) {
+                parked.append(&mut partition.waiters);
+            }
+        }
+        self.record(&Decision::TopicDeleted { topic: id });
+        for id in parked {
+            self.answer_parked(id);
+        }
+        Ok(Reply::Done)
+    }
+
+    pub(crate) fn add_partitions(
+        &mut self,
+        namespace: NamespaceId,
+        topic: &TopicRef,
+        total: u32,
+    ) -> Result<Reply, Refusal> {
+        self.may_publish()?;
+        let known = self
+            .state
+            .topic(namespace, topic)
+            .ok_or_else(|| not_found(topic))?;
+        let (id, present) = (
+            known.id,
+            u32::try_from(known.partitions.len()).unwrap_or(u32::MAX),
+        );
+        if total <= present || total > PARTITIONS_MAX {
+            return Err(Refusal::InvalidPartitions);
+        }
+        let first_partition = self.state.next_partition;
+        self.record(&Decision::PartitionsAdded {
+            topic: id,
+            first_partition,
+            count: total - present,
+        });
+        self.topic_reply(id)
+    }
+
+    pub(crate) fn alter_topic(
+        &mut self,
+        namespace: NamespaceId,
+        topic: &TopicRef,
+        settings: LogSettings,
+    ) -> Result<Reply, Refusal> {
+        check_settings(&settings)?;
+        let known = self
+            .state
+            .topic(namespace, topic)
+            .ok_or_else(|| not_found(topic))?;
+        let id = known.id;
+        self.record(&Decision::TopicAltered {
+            topic: id,
+            settings,
+            provisional: false,
+        });
+        self.topic_reply(id)
+    }
+
+    pub(crate) fn delete_records(
+        &mut self,
+        namespace: NamespaceId,
+        topic: &TopicRef,
+        partition: i32,
+        offset: i64,
+    ) -> Result<Reply, Refusal> {
+        let (_, key) = self.partition_key(namespace, topic, partition)?;
+        let known = self
+            .state
+            .partitions
+            .get(&key)
+            .ok_or(Refusal::NoPartition)?;
+        let wanted = if offset == -1 {
+            known.high_watermark
+        } else {
+            offset
+        };
+        if wanted < 0 || wanted > known.high_watermark {
+            return Err(Refusal::OffsetOutOfRange {
+                log_start_offset: known.log_start,
+                high_watermark: known.high_watermark,
+            });
+        }
+        let start = wanted.max(known.log_start);
+        if start > known.log_start {
+            self.record(&Decision::LogStartMoved {
+                partition: key,
+                offset: start,
+            });
+        }
+        let leader_epoch = i32::try_from(self.state.epoch).unwrap_or(-1);
+        Ok(Reply::Offset(OffsetFound {
+            offset: start,
+            timestamp_ms: -1,
+            leader_epoch,
+        }))
+    }
+
+    pub(crate) fn init_producer(&mut self) -> Result<Reply, Refusal> {
+        self.may_publish()?;
+        let id = self.state.next_producer;
+        self.record(&Decision::ProducersAllotted { next: id + 1 });
+        Ok(Reply::Producer(id, 0))
+    }
+}
+
+/// Does a name equal a pattern, or begin with it where the pattern ends in `*`?
+pub(crate) fn name_matches(pattern: &[u8], name: &[u8]) -> bool {
+    match pattern.strip_suffix(b"*") {
+        Some(prefix) => name.starts_with(prefix),
+        None => pattern == name,
+    }
+}
+
+fn check_settings(settings: &LogSettings) -> Result<(), Refusal> {
+    let limits = [
+        ("retention.ms", settings.retention_ms),
+        ("retention.bytes", settings.retention_bytes),
+    ];
+    for (name, value) in limits {
+        if value.is_some_and(|value| value < -1) {
+            return Err(Refusal::InvalidSetting(format!(
+                "{name} must be at least -1"
+            )));
+        }
+    }
+    if settings.message_bytes_max.is_some_and(|bytes| bytes < 0) {
+        return Err(Refusal::InvalidSetting(
+            "max.message.bytes must be at least 0".to_owned(),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! A shard's views over its journal: everything that replay rebuilds, and beside it what lives in memory only.
+//!
+//! Durable and non-durable objects share the maps; a non-durable one is never journaled and never checkpointed.
+
+pub(crate) mod apply;
+pub(crate) mod exchange;
+pub(crate) mod namespace;
+pub(crate) mod pages;
+pub(crate) mod partition;
+pub(crate) mod queue;
+pub(crate) mod retained;
+pub(crate) mod routes;
+pub(crate) mod session;
+
+use crate::api::*;
+use foldhash::fast::FixedState;
+use namespace::Namespace;
+use partition::{Partition, Topic};
+use queue::Queue;
+use session::Session;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// A map whose keys the broker allots itself: no client can choose them to collide, and its order never varies.
+pub(crate) type IdMap<K, V> = HashMap<K, V, FixedState>;
+
+/// The state of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// The next record's sequence.
+    pub(crate) next_sequence: u64,
+    pub(crate) next_topic: u64,
+    pub(crate) next_queue: u64,
+    pub(crate) next_session: u64,
+    pub(crate) next_partition: u64,
+    pub(crate) next_producer: i64,
+    pub(crate) next_set: u32,
+    /// The journal's epoch, and the first sequence of each epoch.
+    pub(crate) epoch: u32,
+    pub(crate) epochs: Vec<(u32, u64)>,
+    pub(crate) namespaces: Vec<Namespace>,
+    pub(crate) topics: IdMap<TopicId, Topic>,
+    pub(crate) partitions: IdMap<u64, Partition>,
+    pub(crate) queues: IdMap<QueueId, Queue>,
+    pub(crate) sessions: IdMap<SessionId, Session>,
+    /// Interned sets of holders since the last checkpoint.
+    pub(crate) sets: IdMap<u32, Arc<[QueueId]>>,
+    pub(crate) set_ids: BTreeMap<Vec<QueueId>, u32>,
+    /// Sequences under which a queue holds a record that lies elsewhere.
+    pub(crate) aliases: BTreeMap<u64, Alias>,
+    /// Links by partition.
+    pub(crate) links: BTreeMap<(u64, QueueId), Link>,
+}
+
+/// A run of sequences that stand for records stored under other numbers.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Alias {
+    /// How many sequences.
+    pub(crate) count: u64,
+    /// The queue that holds them.
+    pub(crate) queue: QueueId,
+    /// The sequence of the record that the first stands for.
+    pub(crate) original: u64,
+    /// The partition from which a link pulled it, or 0 for a retained message.
+    pub(crate) partition: u64,
+}
+
+/// How a queue reads a partition that Kafka clients write.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Link {
+    /// The next offset to look at.
+    pub(crate) next_offset: i64,
+    /// Records of other protocols from this offset on were routed, and are passed over.
+    pub(crate) routed_from: i64,
+    /// Is it to survive a restart?
+    pub(crate) durable: bool,
+    /// A reader is at work on it.
+    #[serde(skip)]
+    pub(crate) reading: bool,
+}
+
+impl State {
+    /// An empty shard with these namespaces.
+    pub(crate) fn new(namespaces: &[Name]) -> Self {
+        Self {
+            namespaces: (0u32..)
+                .take(namespaces.len())
+                .map(|id| Namespace::new(NamespaceId(id)))
+                .collect(),
+            next_sequence: 1,
+            next_topic: 1,
+            next_queue: 1,
+            next_session: 1,
+            next_partition: 1,
+            next_producer: 1,
+            ..Self::default()
+        }
+    }
+
+    /// The namespace; those of clients exist always.
+    pub(crate) fn namespace(&self, id: NamespaceId) -> Option<&Namespace> {
+        self.namespaces.get(id.0 as usize)
+    }
+
+    /// The namespace, to change it.
+    pub(crate) fn namespace_mut(&mut self, id: NamespaceId) -> Option<&mut Namespace> {
+        self.namespaces.get_mut(id.0 as usize)
+    }
+
+    /// The topic that a request names.
+    pub(crate) fn topic(&self, namespace: NamespaceId, reference: &TopicRef) -> Option<&Topic> {
+        let namespace = self.namespace(namespace)?;
+        let id = match reference {
+            TopicRef::Name(name) => namespace.topics.get(name)?,
+            TopicRef::Uuid(uuid) => namespace.topic_uuids.get(uuid)?,
+        };
+        self.topics.get(id)
+    }
+
+    /// The queue of this name.
+    pub(crate) fn queue_id(&self, namespace: NamespaceId, name: &Name) -> Option<QueueId> {
+        self.namespace(namespace)?.queues.get(name).copied()
+    }
+
+    /// What an alias at this sequence stands for: the record's own sequence, and the partition it was pulled from.
+    pub(crate) fn original(&self, sequence: u64) -> Option<(u64, u64)> {
+        let (first, alias) = self.aliases.range(..=sequence).next_back()?;
+        let distance = sequence - first;
+        (distance < alias.count).then_some((alias.original + distance, alias.partition))
+    }
+
+    /// Does this entry stand for a retained message sent because of a new subscription?
+    pub(crate) fn copied_retained(&self, sequence: u64) -> bool {
+        self.aliases
+            .get(&sequence)
+            .is_some_and(|alias| alias.partition == 0)
+    }
+
+    /// A number for this set of holders, and whether it is new.
+    pub(crate) fn intern(&mut self, queues: &[QueueId]) -> (u32, bool) {
+        if let Some(id) = self.set_ids.get(queues) {
+            return (*id, false);
+        }
+        (self.next_set, true)
+    }
+
+    /// Forgets the interned sets: the frames after a checkpoint define their own.
+    pub(crate) fn forget_sets(&mut self) {
+        self.sets.clear();
+        self.set_ids.clear();
+    }
+}

@@ -1,0 +1,197 @@
+//! Logs: topics and their partitions.
+
+use crate::api::*;
+use std::collections::{BTreeMap, VecDeque};
+
+/// A log.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Topic {
+    pub(crate) id: TopicId,
+    pub(crate) uuid: u128,
+    pub(crate) namespace: NamespaceId,
+    pub(crate) name: Name,
+    /// The keys of its partitions, by number.
+    pub(crate) partitions: Vec<u64>,
+    pub(crate) settings: LogSettings,
+    pub(crate) provisional: bool,
+}
+
+/// A partition of a log.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Partition {
+    pub(crate) key: u64,
+    pub(crate) topic: TopicId,
+    pub(crate) index: i32,
+    /// The next record's offset.
+    pub(crate) next_offset: i64,
+    /// The first log-live offset.
+    pub(crate) log_start: i64,
+    /// A Kafka client has appended to it.
+    pub(crate) kafka_written: bool,
+    /// Where each leader epoch began.
+    pub(crate) epochs: Vec<(u32, i64)>,
+    /// The files it occurs in, oldest first.
+    pub(crate) spans: Vec<Span>,
+    /// Idempotent producers.
+    pub(crate) producers: BTreeMap<i64, Producer>,
+    /// The greatest timestamp so far.
+    pub(crate) max_timestamp: i64,
+    /// The end of what is released to readers.
+    #[serde(skip)]
+    pub(crate) high_watermark: i64,
+    /// Batches in the tail: base offset and sequence, oldest first.
+    #[serde(skip)]
+    pub(crate) recent: VecDeque<(i64, u64)>,
+    /// Fetches that wait for more.
+    #[serde(skip)]
+    pub(crate) waiters: Vec<u64>,
+}
+
+/// A file in which a partition occurs.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Span {
+    pub(crate) file: u32,
+    pub(crate) first_offset: i64,
+    pub(crate) bytes: u64,
+    pub(crate) max_timestamp: i64,
+}
+
+/// What is kept of an idempotent producer: its last five batches (KIP-98).
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Producer {
+    pub(crate) epoch: i16,
+    pub(crate) batches: VecDeque<ProducedBatch>,
+}
+
+/// One batch of an idempotent producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct ProducedBatch {
+    pub(crate) first: i32,
+    pub(crate) last: i32,
+    pub(crate) base_offset: i64,
+}
+
+/// How many batches of a producer are told apart.
+const PRODUCER_BATCHES: usize = 5;
+
+/// What an idempotent producer's batch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sequenced {
+    /// The next one.
+    New,
+    /// One that was appended at this offset.
+    Repeated(i64),
+}
+
+impl Partition {
+    /// An empty partition.
+    pub(crate) fn new(key: u64, topic: TopicId, index: i32) -> Self {
+        Self {
+            key,
+            topic,
+            index,
+            next_offset: 0,
+            log_start: 0,
+            kafka_written: false,
+            epochs: Vec::new(),
+            spans: Vec::new(),
+            producers: BTreeMap::new(),
+            max_timestamp: -1,
+            high_watermark: 0,
+            recent: VecDeque::new(),
+            waiters: Vec::new(),
+        }
+    }
+
+    /// Judges an idempotent producer's batch by its sequence numbers, as `ProducerAppendInfo` does.
+    pub(crate) fn judge(
+        &self,
+        producer_id: i64,
+        epoch: i16,
+        first: i32,
+        count: i32,
+    ) -> Result<Sequenced, Refusal> {
+        let Some(producer) = self.producers.get(&producer_id) else {
+            return Ok(Sequenced::New);
+        };
+        if epoch < producer.epoch {
+            return Err(Refusal::InvalidProducerEpoch);
+        }
+        if epoch > producer.epoch {
+            return if first == 0 {
+                Ok(Sequenced::New)
+            } else {
+                Err(Refusal::OutOfOrderSequence)
+            };
+        }
+        let last = add_sequence(first, count - 1);
+        if let Some(batch) = producer
+            .batches
+            .iter()
+            .find(|batch| batch.first == first && batch.last == last)
+        {
+            return Ok(Sequenced::Repeated(batch.base_offset));
+        }
+        let Some(newest) = producer.batches.back() else {
+            return Ok(Sequenced::New);
+        };
+        if add_sequence(newest.last, 1) == first {
+            Ok(Sequenced::New)
+        } else if first <= newest.last && newest.last - first < i32::MAX / 2 {
+            Err(Refusal::DuplicateSequence)
+        } else {
+            Err(Refusal::OutOfOrderSequence)
+        }
+    }
+
+    /// Notes an idempotent producer's batch.
+    pub(crate) fn produced(&mut self, producer_id: i64, epoch: i16, batch: ProducedBatch) {
+        let producer = self
+            .producers
+            .entry(producer_id)
+            .or_insert_with(|| Producer {
+                epoch,
+                batches: VecDeque::with_capacity(PRODUCER_BATCHES),
+            });
+        if producer.epoch != epoch {
+            producer.epoch = epoch;
+            producer.batches.clear();
+        }
+        if producer.batches.len() == PRODUCER_BATCHES {
+            producer.batches.pop_front();
+        }
+        producer.batches.push_back(batch);
+    }
+
+    /// Notes that a batch of this size lies in this file.
+    pub(crate) fn stored_in(&mut self, file: u32, base_offset: i64, bytes: u64, timestamp: i64) {
+        match self.spans.last_mut() {
+            Some(span) if span.file == file => {
+                span.bytes += bytes;
+                span.max_timestamp = span.max_timestamp.max(timestamp);
+            }
+            _ => self.spans.push(Span {
+                file,
+                first_offset: base_offset,
+                bytes,
+                max_timestamp: timestamp,
+            }),
+        }
+    }
+
+    /// The epoch in which the record at this offset was written.
+    pub(crate) fn epoch_at(&self, offset: i64) -> Option<u32> {
+        let after = self.epochs.partition_point(|(_, start)| *start <= offset);
+        self.epochs
+            .get(after.checked_sub(1)?)
+            .map(|(epoch, _)| *epoch)
+    }
+}
+
+/// Producer sequence numbers wrap from `i32::MAX` to 0.
+pub(crate) fn add_sequence(sequence: i32, by: i32) -> i32 {
+    let sum = i64::from(sequence) + i64::from(by);
+    let modulus = i64::from(i32::MAX) + 1;
+    // The remainder is below 2^31.
+    i32::try_from(sum.rem_euclid(modulus)).unwrap_or(0)
+}

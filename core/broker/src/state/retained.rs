@@ -1,0 +1,136 @@
+//! Retained messages: a table from topic to the record's sequence, searched by filter.
+
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// The retained messages of a namespace, as a tree over topic levels.
+#[derive(Debug, Default)]
+pub(crate) struct Retained {
+    root: Node,
+    count: u64,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    children: BTreeMap<Bytes, Self>,
+    here: Option<(Bytes, u64)>,
+}
+
+impl Retained {
+    /// How many there are.
+    pub(crate) fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// Makes this record the topic's retained message; returns the one before.
+    pub(crate) fn set(&mut self, topic: &Bytes, sequence: u64) -> Option<u64> {
+        let mut node = &mut self.root;
+        for level in topic.split(|byte| *byte == b'/') {
+            if !node.children.contains_key(level) {
+                node.children
+                    .insert(Bytes::copy_from_slice(level), Node::default());
+            }
+            let Some(child) = node.children.get_mut(level) else {
+                return None;
+            };
+            node = child;
+        }
+        let before = node.here.replace((topic.clone(), sequence));
+        if before.is_none() {
+            self.count += 1;
+        }
+        before.map(|(_, sequence)| sequence)
+    }
+
+    /// Takes the topic's retained message away; returns it.
+    pub(crate) fn clear(&mut self, topic: &[u8]) -> Option<u64> {
+        // Emptied nodes on the way are pruned from the deepest one that still has something else.
+        let levels: Vec<&[u8]> = topic.split(|byte| *byte == b'/').collect();
+        let mut keep = 0;
+        let mut node = &self.root;
+        for (depth, level) in levels.iter().enumerate() {
+            if node.children.len() > 1 || node.here.is_some() {
+                keep = depth;
+            }
+            node = node.children.get(*level)?;
+        }
+        let (_, sequence) = node.here.as_ref()?;
+        let sequence = *sequence;
+        let leaf = node.children.is_empty();
+        let mut node = &mut self.root;
+        if leaf {
+            for level in levels.get(..keep)? {
+                node = node.children.get_mut(*level)?;
+            }
+            node.children.remove(*levels.get(keep)?);
+        } else {
+            for level in &levels {
+                node = node.children.get_mut(*level)?;
+            }
+            node.here = None;
+        }
+        self.count -= 1;
+        Some(sequence)
+    }
+
+    /// Topics and sequences that an MQTT filter matches, in the topics' order.
+    pub(crate) fn matching(&self, filter: &[u8]) -> Vec<(Bytes, u64)> {
+        let levels: Vec<&[u8]> = filter.split(|byte| *byte == b'/').collect();
+        let mut found = Vec::new();
+        // Nodes yet to visit, each with how many levels of the filter are used up.
+        let mut open = vec![(&self.root, 0)];
+        while let Some((node, depth)) = open.pop() {
+            // Neither wildcard matches a first level that starts with `$` (MQTT 4.7.2-1).
+            let shown = |level: &Bytes| depth > 0 || !level.starts_with(b"$");
+            match levels.get(depth) {
+                None => found.extend(node.here.iter().cloned()),
+                Some(&b"#") => {
+                    if depth > 0 {
+                        found.extend(node.here.iter().cloned());
+                    }
+                    let children = node.children.iter().filter(|(level, _)| shown(level));
+                    open.extend(children.map(|(_, child)| (child, depth.max(1))));
+                    // The children are visited under the same `#`: depth points at it unless it was the first level.
+                    if depth == 0 {
+                        let mut below: Vec<&Node> =
+                            open.drain(..).map(|(child, _)| child).collect();
+                        while let Some(child) = below.pop() {
+                            found.extend(child.here.iter().cloned());
+                            below.extend(child.children.values());
+                        }
+                    }
+                }
+                Some(&b"+") => {
+                    let children = node.children.iter().filter(|(level, _)| shown(level));
+                    open.extend(children.map(|(_, child)| (child, depth + 1)));
+                }
+                Some(level) => {
+                    open.extend(node.children.get(*level).map(|child| (child, depth + 1)));
+                }
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+
+    /// Every topic and sequence, in order.
+    pub(crate) fn all(&self) -> Vec<(Bytes, u64)> {
+        let mut found = Vec::new();
+        let mut open = vec![&self.root];
+        while let Some(node) = open.pop() {
+            found.extend(node.here.iter().cloned());
+            open.extend(node.children.values());
+        }
+        found.sort_unstable();
+        found
+    }
+
+    /// The lowest sequence at or after this one that is retained.
+    pub(crate) fn first_from(&self, sequence: u64) -> Option<u64> {
+        self.all()
+            .into_iter()
+            .map(|(_, held)| held)
+            .filter(|held| *held >= sequence)
+            .min()
+    }
+}

@@ -1,0 +1,92 @@
+//! The in-memory tail: the newest records, by sequence, bounded in bytes.
+
+use crate::api::{Message, StoredBatch};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// The newest records.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    entries: VecDeque<TailEntry>,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+/// A run of sequences and the batch they lie in.
+#[derive(Debug, Clone)]
+pub(crate) struct TailEntry {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// Which of the batch's records the first sequence stands for.
+    pub(crate) index: u32,
+    pub(crate) stored: Arc<StoredBatch>,
+    /// The log that keeps it, or 0.
+    pub(crate) partition: u64,
+    pub(crate) partition_index: i32,
+    pub(crate) base_offset: i64,
+}
+
+/// What an entry costs beside its batch.
+const ENTRY_BYTES: u64 = 192;
+
+impl TailEntry {
+    fn bytes(&self) -> u64 {
+        ENTRY_BYTES + self.stored.batch.len() as u64 + 96 * self.stored.envelopes.len() as u64
+    }
+
+    /// The record at this sequence.
+    pub(crate) fn message(&self, sequence: u64) -> Message {
+        let distance = u32::try_from(sequence.saturating_sub(self.first)).unwrap_or(u32::MAX);
+        let index = self.index.saturating_add(distance);
+        Message {
+            stored: self.stored.clone(),
+            index,
+            position: (self.partition != 0)
+                .then(|| (self.partition_index, self.base_offset + i64::from(index))),
+        }
+    }
+}
+
+impl Tail {
+    /// An empty tail.
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
+    /// Adds the newest records.
+    pub(crate) fn push(&mut self, entry: TailEntry) {
+        debug_assert!(
+            self.entries
+                .back()
+                .is_none_or(|newest| newest.last < entry.first)
+        );
+        self.bytes += entry.bytes();
+        self.entries.push_back(entry);
+    }
+
+    /// The entry with this sequence.
+    pub(crate) fn get(&self, sequence: u64) -> Option<&TailEntry> {
+        let at = self.entries.partition_point(|entry| entry.last < sequence);
+        self.entries.get(at).filter(|entry| entry.first <= sequence)
+    }
+
+    /// Takes out the oldest entry if the tail is over its bound and the entry is released.
+    pub(crate) fn evict(&mut self, released: u64) -> Option<TailEntry> {
+        let oldest = self.entries.front()?;
+        if self.bytes <= self.bytes_max || oldest.last > released {
+            return None;
+        }
+        let oldest = self.entries.pop_front()?;
+        self.bytes -= oldest.bytes();
+        Some(oldest)
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
