@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod server {
+    pub(crate) mod bounds;
     pub(crate) mod configurations;
     pub(crate) mod life;
     pub(crate) mod process;
