@@ -1,25 +1,50 @@
 //! The journal and the broker over it.
 
 use crate::config::{Durability, Settings};
-use omnilog_broker::{Broker, BrokerConfig, Name};
+use anyhow::{Context, anyhow};
+use omnilog_broker::{Broker, BrokerConfig, Name, Running};
+use omnilog_ledger::{Env, JournalOptions};
+use tracing::info;
 
+/// A broker that runs over the journal in the data directory.
+#[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) broker: Broker,
+    running: Running,
 }
 
 impl Engine {
-    pub(crate) fn start(_settings: &Settings) -> anyhow::Result<Self> {
-        anyhow::bail!("no engine yet")
+    /// Recovers the journal and starts. Blocks until that is done.
+    pub(crate) fn start(settings: &Settings) -> anyhow::Result<Self> {
+        let dir = &settings.data_dir;
+        let journal = &settings.journal;
+        let options = JournalOptions {
+            file_bytes: journal.file_bytes,
+            low_bytes: journal.disk_low_bytes,
+            reserve_bytes: journal.disk_reserve_bytes,
+            bytes_max: journal.bytes_max,
+        };
+        let running = Broker::start(&Env::real(), dir, options, broker_config(settings))
+            .with_context(|| format!("cannot start on the data in {}", dir.display()))?;
+        let (frames, clean) = running.replayed();
+        info!(frames, after_clean_stop = clean, "journal replayed");
+        Ok(Self {
+            broker: running.broker().clone(),
+            running,
+        })
     }
 
-    /// Waits until the journal has failed; says how.
+    /// Waits until the broker can't go on; says why.
     pub(crate) async fn failed(&self) -> anyhow::Error {
-        std::future::pending().await
+        match self.running.stopped().await {
+            Ok(()) => anyhow!("the broker stopped by itself"),
+            Err(why) => anyhow!("the journal failed and nothing more is acknowledged: {why}"),
+        }
     }
 
-    /// Lets the journal finish and leaves a clean end.
+    /// Brings everything decided to stable storage and leaves a clean end. Blocks.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
-        Ok(())
+        self.running.stop().map_err(anyhow::Error::msg)
     }
 }
 

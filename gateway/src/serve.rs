@@ -20,6 +20,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+/// How long clients may take to hear that the journal has failed.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
+
 /// Serves until the system says stop, or the journal fails.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let settings = config::load(&args.config)?;
@@ -88,8 +91,9 @@ async fn serve(settings: &Settings, addresses_file: Option<&Path>) -> anyhow::Re
         _ = std::fs::remove_file(path);
     }
     if let Err(error) = ended {
-        // Nothing more can be acknowledged; connections are dropped, and clients see it at once.
-        error!(%error, "stopping at once");
+        // Nothing more can be acknowledged. Clients are told, those that listen.
+        error!(%error, "stopping");
+        shutdown.drain(LAST_WORDS_MAX).await;
         return Err(error);
     }
     let patience = Duration::from_millis(settings.limits.shutdown_ms_max);
