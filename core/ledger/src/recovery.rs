@@ -427,7 +427,7 @@ fn survey(env: &Env, dir: &Path) -> Result<Survey, RecoveryError> {
 }
 
 /// The footer of a sealed file: position, length and contents.
-fn find_footer(file: &dyn File) -> io::Result<Option<(u64, u64, Footer)>> {
+pub(crate) fn find_footer(file: &dyn File) -> io::Result<Option<(u64, u64, Footer)>> {
     let Some(at) = file.len()?.checked_sub(format::TRAILER as u64) else {
         return Ok(None);
     };
