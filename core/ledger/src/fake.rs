@@ -107,7 +107,7 @@ impl Journal for FakeJournal {
         self.group_bytes = 0;
         let dice = self.env.random.next_u64();
         let mut takes = self.latency / 2 + self.latency.mul_f64((dice % 1000) as f64 / 1000.0);
-        if dice / 1000 % 16 == 0 {
+        if (dice / 1000).is_multiple_of(16) {
             takes += self.latency * 2;
         }
         let now = self.env.clock.monotonic();

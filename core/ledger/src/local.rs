@@ -7,6 +7,7 @@ use crate::format::{
 };
 use crate::frame::{Frame, Lsn, Place};
 use crate::journal::{Class, Completion, FileInfo, Journal, JournalError, Pushed, Space};
+use crate::prepare::Preparer;
 use crate::reader::{Contents, SectionReader, Shelf, ShelfFile};
 use crate::recovery::{self, Recovery, RecoveryError};
 use crate::sync::{Syncer, Waker};
@@ -71,6 +72,7 @@ pub struct LocalJournal {
     shelf: Arc<Shelf>,
     checkpoints: Arc<LocalCheckpoints>,
     space: Space,
+    prepared_elsewhere: bool,
 }
 
 #[derive(Debug)]
@@ -139,6 +141,7 @@ impl LocalJournal {
             shelf,
             checkpoints,
             space: Space::Plenty,
+            prepared_elsewhere: false,
             options,
         };
         opened.begin_file()?;
@@ -150,6 +153,14 @@ impl LocalJournal {
     /// The syncing stage, to be run or stepped by whoever composes the server.
     pub fn syncer(&self) -> Syncer {
         self.syncer.clone()
+    }
+
+    /// Prepares the file ahead; to be stepped on a thread of its own. Once taken, [`Journal::look_at_space`] leaves
+    /// that work to it.
+    pub fn preparer(&mut self) -> Preparer {
+        self.prepared_elsewhere = true;
+        let bytes = self.options.file_bytes;
+        Preparer::new(&self.env, self.dir.clone(), bytes, self.spare.clone())
     }
 
     fn path(&self, id: u32) -> PathBuf {
@@ -519,7 +530,7 @@ impl Journal for LocalJournal {
     }
 
     fn look_at_space(&mut self) -> Space {
-        if self.prepare_spare().is_err() {
+        if !self.prepared_elsewhere && self.prepare_spare().is_err() {
             // The next write to the disk will say what is wrong with it.
             tracing::warn!("the journal's next file can't be prepared");
         }

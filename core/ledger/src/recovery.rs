@@ -79,9 +79,12 @@ pub struct Recovery {
     pub(crate) spare: Option<PathBuf>,
     pub(crate) sealed: BTreeMap<u32, FileInfo>,
     pub(crate) shelf: BTreeMap<u32, ShelfFile>,
-    files: Vec<(u32, u32, u32, Arc<dyn File>, u64)>,
+    files: Vec<Replayed>,
     clean: bool,
 }
+
+/// A file to replay: its number, epoch, seed, handle and length.
+type Replayed = (u32, u32, u32, Arc<dyn File>, u64);
 
 impl Recovery {
     /// Was the journal closed cleanly?
@@ -364,7 +367,10 @@ fn survey(env: &Env, dir: &Path) -> Result<Survey, RecoveryError> {
     let mut blank = None;
     let mut last_file = 0;
     for path in env.files.list(dir)? {
-        if path.file_name().is_some_and(|name| name == "spare") {
+        if path
+            .file_name()
+            .is_some_and(|name| name == "spare" || name == "filling")
+        {
             // Half-filled, perhaps: its length tells nothing. It is filled again.
             leftovers.push(path);
             continue;

@@ -1,4 +1,9 @@
 //! Failing and full disks, cold reads, checkpoints.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -125,7 +130,7 @@ fn cold_reads_find_what_was_written_open_and_sealed() {
             let found = reader
                 .by_offset(wanted.partition, offset, i64::MAX, 1, true)
                 .unwrap();
-            assert_eq!(found, [wanted.clone()]);
+            assert_eq!(found.as_slice(), std::slice::from_ref(&wanted));
             let at = wanted.max_timestamp;
             let found = reader.by_time(wanted.partition, 0, i64::MAX, at).unwrap();
             assert_eq!(found, Some(wanted));
@@ -184,4 +189,32 @@ fn a_damaged_checkpoint_gives_way_to_the_one_before_and_no_longer_counts() {
     store.write(3, &mut std::iter::empty(), &mut || {}).unwrap();
     assert_eq!(store.oldest_lsn(), 1);
     assert_eq!(store.load().unwrap().unwrap().lsn, 3);
+}
+
+#[test]
+fn the_file_ahead_is_prepared_elsewhere() {
+    let (files, env) = disk(1);
+    let (mut journal, _) = open(&env).unwrap();
+    let mut preparer = journal.preparer();
+    assert!(!preparer.step().unwrap());
+    while journal.files().len() < 2 {
+        push(&mut journal, 5000);
+        journal.submit().unwrap();
+    }
+    journal.look_at_space();
+    let used = |files: &omnilog_ledger::sim::SimFiles| {
+        omnilog_ledger::Files::list(files, Path::new("/data/journal"))
+            .unwrap()
+            .len()
+    };
+    assert_eq!(used(&files), 2);
+    while preparer.step().unwrap() {}
+    assert_eq!(used(&files), 3);
+    files.set_capacity(0);
+    while journal.files().len() < 3 {
+        push(&mut journal, 5000);
+        journal.submit().unwrap();
+    }
+    assert!(preparer.step().is_err());
+    assert_eq!(used(&files), 3);
 }

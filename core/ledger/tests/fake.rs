@@ -1,4 +1,9 @@
 //! The fake journal's manners.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use omnilog_ledger::sim::SimFiles;
 use omnilog_ledger::{Class, Completion, FakeJournal, Frame, Journal, ShardId};

@@ -1,4 +1,9 @@
 //! Looking in from outside.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,9 @@
 //! Power is lost at any point: what was reported synced is there, in order, and nothing is invented.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,9 @@
 //! Torn tails are cut off; damage is refused, and nothing is changed by refusing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

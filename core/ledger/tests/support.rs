@@ -1,5 +1,10 @@
 //! A small journal on a simulated disk, for the tests beside.
 #![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+#![allow(
     dead_code,
     missing_docs,
     unreachable_pub,

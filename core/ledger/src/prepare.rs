@@ -1,0 +1,87 @@
+//! The file ahead: zero-filled away from the sequencer, piece by piece.
+
+use crate::env::{Env, File};
+use parking_lot::Mutex;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Zeros are written in pieces of this size.
+const PIECE: usize = 1 << 20;
+
+/// Prepares a journal's next file. A real server calls [`Preparer::step`] on a thread, pausing between calls so that the
+/// journal's syncs don't queue behind it.
+#[derive(Debug)]
+pub struct Preparer {
+    env: Env,
+    dir: PathBuf,
+    file_bytes: u64,
+    spare: Arc<Mutex<Option<PathBuf>>>,
+    filling: Option<(Arc<dyn File>, u64)>,
+    zeros: Vec<u8>,
+}
+
+impl Preparer {
+    pub(crate) fn new(
+        env: &Env,
+        dir: PathBuf,
+        file_bytes: u64,
+        spare: Arc<Mutex<Option<PathBuf>>>,
+    ) -> Self {
+        Self {
+            env: env.clone(),
+            dir,
+            file_bytes,
+            spare,
+            filling: None,
+            zeros: vec![0; PIECE],
+        }
+    }
+
+    /// Writes the next piece. Returns whether there is more to do; `false` if a file is ready. When it fails, most
+    /// likely for want of space, what was claimed is given back; try again after a while.
+    pub fn step(&mut self) -> io::Result<bool> {
+        let path = self.dir.join("filling");
+        if self.filling.is_none() && self.spare.lock().is_some() {
+            return Ok(false);
+        }
+        let filled = self.fill_piece(&path);
+        if filled.is_err() {
+            self.filling = None;
+            self.env.files.remove(&path)?;
+        }
+        filled
+    }
+
+    fn fill_piece(&mut self, path: &std::path::Path) -> io::Result<bool> {
+        if self.filling.is_none() {
+            let file = self.env.files.open(path)?;
+            file.set_len(0)?;
+            self.filling = Some((file, 0));
+        }
+        let Some((file, at)) = &mut self.filling else {
+            return Ok(false);
+        };
+        let piece = usize::try_from(self.file_bytes - *at)
+            .unwrap_or(PIECE)
+            .min(PIECE);
+        let zeros = self.zeros.get(..piece).unwrap_or(&self.zeros);
+        file.write_at(zeros, *at)?;
+        file.sync_data()?;
+        *at += piece as u64;
+        if *at < self.file_bytes {
+            return Ok(true);
+        }
+        self.filling = None;
+        // A recycled file may have come in between.
+        let mut spare = self.spare.lock();
+        if spare.is_some() {
+            self.env.files.remove(path)?;
+        } else {
+            let ready = self.dir.join("spare");
+            self.env.files.rename(path, &ready)?;
+            *spare = Some(ready);
+        }
+        Ok(false)
+    }
+}
