@@ -80,8 +80,6 @@ pub(crate) struct View {
     /// RETAIN as published.
     pub(crate) retain: bool,
     expires_at_ms: Option<i64>,
-    /// The MQTT client that published it.
-    publisher: Option<Bytes>,
 }
 
 impl View {
@@ -91,11 +89,11 @@ impl View {
         let left_s = left_ms.unsigned_abs().div_ceil(1000);
         Some(u32::try_from(left_s).unwrap_or(u32::MAX))
     }
+}
 
-    /// Did this MQTT client publish it?
-    pub(crate) fn is_published_by(&self, client_id: &Bytes) -> bool {
-        self.publisher.as_ref() == Some(client_id)
-    }
+/// Did this MQTT client publish it?
+pub(crate) fn is_published_by(envelope: &Envelope, client_id: &Bytes) -> bool {
+    envelope.provenance == Provenance::Mqtt && envelope.publisher == client_id
 }
 
 /// A message as a client of this version is to see it; `None` if its record can't be read.
@@ -122,7 +120,6 @@ pub(crate) fn view(message: &Message, version: Version) -> Option<View> {
             .map_or_else(Bytes::new, |value| body.slice_ref(value)),
         retain: envelope.retain,
         expires_at_ms: envelope.expires_at_ms,
-        publisher: is_mqtt.then(|| envelope.publisher.clone()),
     })
 }
 

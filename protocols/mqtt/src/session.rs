@@ -329,6 +329,9 @@ impl Session for MqttSession {
                 if !was_open {
                     self.last_heard = now;
                 }
+                if let Phase::Open(open) = &mut self.phase {
+                    open.flush_settled(out);
+                }
                 Ok(())
             }
             Event::Delivery(delivery) => {

@@ -241,7 +241,7 @@ impl MqttSession {
         };
         self.put_accepted(&opening, opened.present, out);
         let mut open = self.open(*opening, *opened);
-        open.resend((self.shared.clock)(), out);
+        open.send_waiting((self.shared.clock)(), out);
         self.phase = Phase::Open(Box::new(open));
         out.pause_reading(false);
         Ok(())

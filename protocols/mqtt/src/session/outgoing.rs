@@ -23,7 +23,10 @@ pub(super) struct Outgoing {
     aliases: OutgoingAliases,
     /// Resumed exchanges that wait for the receive maximum.
     resumed: VecDeque<omnilog_broker::Outgoing>,
-    /// PUBLISH packets of QoS 1 and 2 that the client has not finished with on this connection.
+    /// New deliveries at QoS 1 and 2 that wait for it, each with its QoS.
+    waiting: VecDeque<(u8, Box<Delivery>)>,
+    /// Exchanges that were begun on this connection and that the client has not finished: they count towards its
+    /// receive maximum, at QoS 2 up to PUBCOMP.
     unfinished: usize,
     /// Entries the client is done with, on their way into one command.
     settled: Vec<(QueueId, EntryId)>,
@@ -35,6 +38,7 @@ impl Outgoing {
             exchanges: Exchanges::default(),
             aliases: OutgoingAliases::new(aliases_max),
             resumed: resumed.into(),
+            waiting: VecDeque::new(),
             unfinished: 0,
             settled: Vec::new(),
         }
@@ -76,24 +80,41 @@ impl Outgoing {
 /// How a PUBLISH goes out.
 #[derive(Debug, Clone, Copy)]
 struct Sending {
-    dup: bool,
+    qos: u8,
     packet_id: u16,
-    /// It was sent before, and so does not expire any more [4.3.3-7].
-    sent_before: bool,
+    /// It was sent before: it has DUP, and does not expire any more [3.3.1-1, 4.3.3-7].
+    again: bool,
+}
+
+impl Sending {
+    fn first(qos: u8, packet_id: u16) -> Self {
+        Self {
+            qos,
+            packet_id,
+            again: false,
+        }
+    }
 }
 
 impl Open {
-    /// Sends resumed exchanges, as many as the client takes at a time.
-    pub(super) fn resend(&mut self, now_ms: i64, out: &mut Outbox) {
+    /// Sends what waits for the client's receive maximum: resumed exchanges first, then new deliveries.
+    pub(super) fn send_waiting(&mut self, now_ms: i64, out: &mut Outbox) {
+        let most = usize::from(self.peer.receive_max);
         while let Some(next) = self.outgoing.resumed.front() {
             let publishes = matches!(next.stage, OutgoingStage::Publish { .. });
-            if publishes && self.outgoing.unfinished >= usize::from(self.peer.receive_max) {
+            if publishes && self.outgoing.unfinished >= most {
                 return;
             }
             let Some(resumed) = self.outgoing.resumed.pop_front() else {
                 return;
             };
             self.resend_one(resumed, now_ms, out);
+        }
+        while self.outgoing.unfinished < most {
+            let Some((qos, delivery)) = self.outgoing.waiting.pop_front() else {
+                return;
+            };
+            self.begin(qos, delivery, now_ms, out);
         }
     }
 
@@ -104,6 +125,7 @@ impl Open {
                 let nothing = (QueueId::default(), EntryId::default());
                 let exchanges = &mut self.outgoing.exchanges;
                 exchanges.insert(packet_id, nothing, 2, Stage::Released);
+                self.outgoing.unfinished += 1;
                 self.put_ack(PacketType::PubRel, packet_id, ReasonCode::Success, out);
             }
             OutgoingStage::Publish {
@@ -128,9 +150,9 @@ impl Open {
                 exchanges.insert(packet_id, (queue, entry), qos, Stage::Published);
                 self.outgoing.unfinished += 1;
                 let sending = Sending {
-                    dup: true,
+                    qos,
                     packet_id,
-                    sent_before: true,
+                    again: true,
                 };
                 if !self.put_publish(&delivery, sending, now_ms, out) {
                     self.finish_unsent(packet_id, out);
@@ -146,26 +168,46 @@ impl Open {
 
     /// A message for the client.
     pub(super) fn deliver(&mut self, delivery: Box<Delivery>, now_ms: i64, out: &mut Outbox) {
-        let entry = (delivery.queue, delivery.entry);
-        let mut sending = Sending {
-            dup: false,
-            packet_id: 0,
-            sent_before: false,
-        };
-        if delivery.qos == 0 {
-            self.put_publish(&delivery, sending, now_ms, out);
-            if delivery.unsettled {
-                self.outgoing.settled.push(entry);
+        match self.qos_of(&delivery) {
+            0 => {
+                let sending = Sending::first(0, 0);
+                self.put_publish(&delivery, sending, now_ms, out);
+                if delivery.unsettled {
+                    self.outgoing.settled.push((delivery.queue, delivery.entry));
+                }
             }
-            return;
+            qos => {
+                self.outgoing.waiting.push_back((qos, delivery));
+                self.send_waiting(now_ms, out);
+            }
         }
+    }
+
+    /// The QoS a delivery goes out with: the publisher's, at most what was granted [3.8.4-8].
+    fn qos_of(&mut self, delivery: &Delivery) -> u8 {
+        let Some(envelope) = delivery.message.envelope().filter(|_| delivery.unsettled) else {
+            return 0;
+        };
+        let topic = mapping::topic_of(&envelope.address);
+        let matched = self.subscribing.table.matched(Delivered {
+            topic: &topic,
+            shared: delivery.queue != self.queue,
+            own: mapping::is_published_by(envelope, &self.client_id),
+            retained: delivery.retained,
+        });
+        envelope.qos.min(matched.qos.unwrap_or(delivery.qos))
+    }
+
+    /// Begins the exchange of a new delivery at QoS 1 or 2.
+    fn begin(&mut self, qos: u8, delivery: Box<Delivery>, now_ms: i64, out: &mut Outbox) {
+        let entry = (delivery.queue, delivery.entry);
         let Some(packet_id) = self.outgoing.free_id() else {
-            // More in flight than there are packet ids: the broker's credit forbids it.
+            // The receive maximum is at most the number of packet ids, so that there is one.
             tracing::error!(client_id = ?self.client_id, "no free packet id");
             return;
         };
-        sending.packet_id = packet_id;
-        if delivery.qos == 1 {
+        if qos == 1 {
+            let sending = Sending::first(1, packet_id);
             if self.put_publish(&delivery, sending, now_ms, out) {
                 let exchanges = &mut self.outgoing.exchanges;
                 exchanges.insert(packet_id, entry, 1, Stage::Published);
@@ -188,6 +230,7 @@ impl Open {
         );
         let exchanges = &mut self.outgoing.exchanges;
         exchanges.insert(packet_id, entry, 2, Stage::Assigning(delivery));
+        self.outgoing.unfinished += 1;
     }
 
     /// The packet id of a QoS 2 delivery is journaled: PUBLISH may leave.
@@ -208,16 +251,13 @@ impl Open {
         if !known {
             // The entry has gone meanwhile: expired, purged.
             self.outgoing.exchanges.remove(packet_id);
+            self.finished(now_ms, out);
             return;
         }
-        self.outgoing.unfinished += 1;
-        let sending = Sending {
-            dup: false,
-            packet_id,
-            sent_before: false,
-        };
+        let sending = Sending::first(2, packet_id);
         if !self.put_publish(&delivery, sending, now_ms, out) {
             self.finish_unsent(packet_id, out);
+            self.send_waiting(now_ms, out);
         }
     }
 
@@ -252,19 +292,23 @@ impl Open {
             return false;
         };
         let message_expiry = match view.expiry_s(now_ms) {
-            Some(0) if !sending.sent_before => return false,
+            Some(0) if !sending.again => return false,
             expiry => expiry,
         };
+        let own = delivery
+            .message
+            .envelope()
+            .is_some_and(|envelope| mapping::is_published_by(envelope, &self.client_id));
         let matched = self.subscribing.table.matched(Delivered {
             topic: &view.topic,
             shared: delivery.queue != self.queue,
-            own: view.is_published_by(&self.client_id),
+            own,
             retained: delivery.retained,
         });
         let as_published = matched.retain_as_published || self.peer.bridge;
         let mut publish = OutgoingPublish {
-            dup: sending.dup,
-            qos: delivery.qos,
+            dup: sending.again,
+            qos: sending.qos,
             retain: delivery.retained || (as_published && view.retain),
             topic: &view.topic,
             packet_id: sending.packet_id,
@@ -394,9 +438,7 @@ impl Open {
     /// The client has finished with a PUBLISH, which makes room for another.
     fn finished(&mut self, now_ms: i64, out: &mut Outbox) {
         self.outgoing.unfinished = self.outgoing.unfinished.saturating_sub(1);
-        if !self.outgoing.resumed.is_empty() {
-            self.resend(now_ms, out);
-        }
+        self.send_waiting(now_ms, out);
     }
 
     /// Tells the broker which entries the client is done with.

@@ -1,7 +1,7 @@
 //! A session's subscriptions as its connection knows them: what a delivery is told of them.
 //!
-//! The broker decides who gets a message and with which QoS. Identifiers and RETAIN as published are recomputed here,
-//! from the message's topic and the subscriptions of the moment (MQTT 5 sections 3.3.4 and 3.8.3.1).
+//! The broker decides who gets a message. QoS, identifiers and RETAIN as published are worked out here, from the
+//! message's topic and the subscriptions of the moment (MQTT 5 sections 3.3.4, 3.8.3.1 and 3.8.4).
 
 use crate::codec::filter_matches;
 use bytes::Bytes;
@@ -11,6 +11,8 @@ use smallvec::SmallVec;
 /// What the matching subscriptions say of a delivery.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Matched {
+    /// The highest QoS granted; `None`: no subscription matches any more.
+    pub(super) qos: Option<u8>,
     pub(super) identifiers: SmallVec<[u32; 2]>,
     pub(super) retain_as_published: bool,
 }
@@ -31,8 +33,10 @@ pub(super) struct Delivered<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     entries: Vec<Subscription>,
-    /// Those that have anything to tell; mostly none.
+    /// Those that have an identifier or keep RETAIN; mostly none.
     telling: usize,
+    /// How many there are of each QoS.
+    by_qos: [usize; 3],
     /// Filters of the newest SUBSCRIBE that was granted: retained messages that follow are because of them.
     newest: Vec<Bytes>,
     /// The last answer, for a topic that comes again.
@@ -41,11 +45,26 @@ pub(super) struct Subscriptions {
 
 impl Subscriptions {
     pub(super) fn new(entries: Vec<Subscription>) -> Self {
-        let telling = entries.iter().filter(|entry| tells(entry)).count();
-        Self {
-            entries,
-            telling,
-            ..Self::default()
+        let mut table = Self::default();
+        for entry in entries {
+            table.add(entry);
+        }
+        table
+    }
+
+    fn add(&mut self, subscription: Subscription) {
+        self.telling += usize::from(tells(&subscription));
+        self.by_qos[usize::from(subscription.qos.min(2))] += 1;
+        self.entries.push(subscription);
+    }
+
+    /// The QoS of all subscriptions, where they have the same.
+    fn uniform_qos(&self) -> Option<u8> {
+        match self.by_qos {
+            [_, 0, 0] => Some(0),
+            [0, _, 0] => Some(1),
+            [0, 0, _] => Some(2),
+            _ => None,
         }
     }
 
@@ -62,8 +81,7 @@ impl Subscriptions {
                 self.newest.push(subscription.filter.clone());
             }
             self.remove(&subscription.filter, subscription.share.as_ref());
-            self.telling += usize::from(tells(&subscription));
-            self.entries.push(subscription);
+            self.add(subscription);
         }
     }
 
@@ -76,14 +94,21 @@ impl Subscriptions {
         if let Some(index) = found {
             let entry = self.entries.swap_remove(index);
             self.telling -= usize::from(tells(&entry));
+            self.by_qos[usize::from(entry.qos.min(2))] -= 1;
             self.memo = None;
         }
     }
 
     /// What the subscriptions that this delivery satisfies say of it.
     pub(super) fn matched(&mut self, delivered: Delivered<'_>) -> Matched {
-        if self.telling == 0 {
-            return Matched::default();
+        if self.telling == 0
+            && let Some(qos) = self.uniform_qos()
+        {
+            // They all say the same: no need to look which of them match.
+            return Matched {
+                qos: (!self.entries.is_empty()).then_some(qos),
+                ..Matched::default()
+            };
         }
         if delivered.retained {
             // Because of one SUBSCRIBE, so by its filters if any of them fits.
@@ -118,6 +143,7 @@ impl Subscriptions {
                 continue;
             }
             let matched: &mut Matched = matched.get_or_insert_default();
+            matched.qos = matched.qos.max(Some(entry.qos));
             matched.retain_as_published |= entry.retain_as_published;
             if let Some(identifier) = entry.identifier
                 && !matched.identifiers.contains(&identifier)
@@ -179,6 +205,31 @@ mod tests {
         table.granted(vec![subscription("a/#", Some(1))]);
         table.granted(vec![subscription("a/+", Some(2))]);
         assert_eq!(identifiers(&mut table, "a/b", true), [2]);
+    }
+
+    #[test]
+    fn the_highest_qos_of_those_that_match_counts() {
+        let qos = |table: &mut Subscriptions, topic: &str| {
+            let delivered = Delivered {
+                topic: topic.as_bytes(),
+                shared: false,
+                own: false,
+                retained: false,
+            };
+            table.matched(delivered).qos
+        };
+        let mut table = Subscriptions::default();
+        assert_eq!(qos(&mut table, "a/b"), None);
+        table.granted(vec![subscription("a/#", None)]);
+        assert_eq!(qos(&mut table, "a/b"), Some(1));
+        let at = |filter, qos| Subscription {
+            qos,
+            ..subscription(filter, None)
+        };
+        table.granted(vec![at("a/+", 2), at("a/c", 0)]);
+        assert_eq!(qos(&mut table, "a/b"), Some(2));
+        assert_eq!(qos(&mut table, "a/b/c"), Some(1));
+        assert_eq!(qos(&mut table, "x"), None);
     }
 
     #[test]
