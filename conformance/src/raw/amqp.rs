@@ -29,7 +29,12 @@ pub(crate) struct Frame {
 impl Frame {
     /// The method that a method frame carries.
     pub(crate) fn method(&self) -> Option<Method> {
-        let id = |at: usize| Some(u16::from_be_bytes([*self.payload.get(at)?, *self.payload.get(at + 1)?]));
+        let id = |at: usize| {
+            Some(u16::from_be_bytes([
+                *self.payload.get(at)?,
+                *self.payload.get(at + 1)?,
+            ]))
+        };
         (self.kind == FRAME_METHOD).then_some(())?;
         Some((id(0)?, id(2)?))
     }
@@ -40,7 +45,9 @@ impl Frame {
             BASIC_DELIVER => 5 + usize::from(*self.payload.get(4)?),
             _ => 4,
         };
-        Some(u64::from_be_bytes(self.payload.get(at..at + 8)?.try_into().ok()?))
+        Some(u64::from_be_bytes(
+            self.payload.get(at..at + 8)?.try_into().ok()?,
+        ))
     }
 
     /// Does basic.ack stand for all before it too?
@@ -97,7 +104,11 @@ impl Client {
         short(&mut args, "en_US");
         self.send(0, (10, 11), &args)?;
         let tune = self.expect((10, 30))?;
-        let offered = tune.payload.get(4..10).context("tune is too short")?.to_vec();
+        let offered = tune
+            .payload
+            .get(4..10)
+            .context("tune is too short")?
+            .to_vec();
         let frame_max = u32::from_be_bytes([offered[2], offered[3], offered[4], offered[5]]);
         let frame_max = match frame_max {
             0 => FRAME_MAX as u32,
@@ -122,7 +133,12 @@ impl Client {
     }
 
     /// Sends a method on channel 1 and waits for its answer.
-    pub(crate) fn call(&mut self, method: Method, args: &[u8], answer: Method) -> anyhow::Result<Frame> {
+    pub(crate) fn call(
+        &mut self,
+        method: Method,
+        args: &[u8],
+        answer: Method,
+    ) -> anyhow::Result<Frame> {
         self.send(1, method, args)?;
         self.expect(answer)
     }
@@ -133,9 +149,15 @@ impl Client {
             let frame = read_frame(&mut self.reader)?;
             match frame.method() {
                 Some(got) if got == method => return Ok(frame),
-                Some(got) => bail!("method {got:?} instead of {method:?}: {}", printable(&frame.payload)),
+                Some(got) => bail!(
+                    "method {got:?} instead of {method:?}: {}",
+                    printable(&frame.payload)
+                ),
                 None if frame.kind == 8 => {}
-                None => bail!("a frame of type {} instead of method {method:?}", frame.kind),
+                None => bail!(
+                    "a frame of type {} instead of method {method:?}",
+                    frame.kind
+                ),
             }
         }
     }
@@ -147,7 +169,10 @@ impl Client {
         args.extend([0; 4]);
         let ok = self.call((50, 10), &args, (50, 11))?;
         let at = 5 + name.len();
-        let count = ok.payload.get(at..at + 4).context("declare-ok is too short")?;
+        let count = ok
+            .payload
+            .get(at..at + 4)
+            .context("declare-ok is too short")?;
         Ok(u32::from_be_bytes([count[0], count[1], count[2], count[3]]))
     }
 
@@ -177,7 +202,12 @@ impl Client {
     }
 
     /// Starts a consumer; acknowledgements are wanted unless `no_ack`.
-    pub(crate) fn consume(&mut self, queue: &str, prefetch: u16, no_ack: bool) -> anyhow::Result<()> {
+    pub(crate) fn consume(
+        &mut self,
+        queue: &str,
+        prefetch: u16,
+        no_ack: bool,
+    ) -> anyhow::Result<()> {
         let mut args = vec![0; 4];
         args.extend(prefetch.to_be_bytes());
         args.push(0);
@@ -203,10 +233,15 @@ impl Client {
             let frame = read_frame(&mut self.reader)?;
             match frame.method() {
                 Some(BASIC_ACK) if frame.tag() == Some(number) => return Ok(()),
-                Some(BASIC_ACK) if frame.is_multiple() && frame.tag() > Some(number) => return Ok(()),
+                Some(BASIC_ACK) if frame.is_multiple() && frame.tag() > Some(number) => {
+                    return Ok(());
+                }
                 Some(BASIC_ACK) => {}
                 Some(CONNECTION_BLOCKED) => bail!("blocked"),
-                Some(other) => bail!("method {other:?} instead of a confirm: {}", printable(&frame.payload)),
+                Some(other) => bail!(
+                    "method {other:?} instead of a confirm: {}",
+                    printable(&frame.payload)
+                ),
                 None => ensure!(frame.kind == 8, "frame of type {}", frame.kind),
             }
         }
@@ -221,8 +256,14 @@ pub(crate) fn read_delivery(reader: &mut Reader) -> anyhow::Result<(u64, Vec<u8>
             Some(BASIC_DELIVER) => {
                 let tag = frame.tag().context("deliver is too short")?;
                 let header = read_frame(reader)?;
-                ensure!(header.kind == FRAME_HEADER, "no content header after deliver");
-                let size = header.payload.get(4..12).context("content header is too short")?;
+                ensure!(
+                    header.kind == FRAME_HEADER,
+                    "no content header after deliver"
+                );
+                let size = header
+                    .payload
+                    .get(4..12)
+                    .context("content header is too short")?;
                 let size = u64::from_be_bytes(size.try_into()?) as usize;
                 let mut body = Vec::with_capacity(size.min(1 << 20));
                 while body.len() < size {
@@ -232,7 +273,9 @@ pub(crate) fn read_delivery(reader: &mut Reader) -> anyhow::Result<(u64, Vec<u8>
                 }
                 return Ok((tag, body));
             }
-            Some(CONNECTION_CLOSE | CHANNEL_CLOSE) => bail!("closed: {}", printable(&frame.payload)),
+            Some(CONNECTION_CLOSE | CHANNEL_CLOSE) => {
+                bail!("closed: {}", printable(&frame.payload))
+            }
             _ => {}
         }
     }
@@ -246,7 +289,10 @@ pub(crate) fn read_frame(reader: &mut Reader) -> anyhow::Result<Frame> {
     let mut payload = vec![0; size + 1];
     reader.read_exact(&mut payload)?;
     ensure!(payload.pop() == Some(FRAME_END), "no frame end");
-    Ok(Frame { kind: head[0], payload })
+    Ok(Frame {
+        kind: head[0],
+        payload,
+    })
 }
 
 pub(crate) fn put_frame(out: &mut Vec<u8>, kind: u8, channel: u16, payload: &[u8]) {

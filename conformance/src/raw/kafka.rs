@@ -72,7 +72,12 @@ impl Client {
     }
 
     /// Values and offsets from an offset on; empty at the end.
-    pub(crate) fn fetch(&mut self, topic: &str, offset: i64, wait_ms: i32) -> anyhow::Result<Vec<(i64, Vec<u8>)>> {
+    pub(crate) fn fetch(
+        &mut self,
+        topic: &str,
+        offset: i64,
+        wait_ms: i32,
+    ) -> anyhow::Result<Vec<(i64, Vec<u8>)>> {
         let mut body = (-1i32).to_be_bytes().to_vec();
         body.extend(wait_ms.to_be_bytes());
         body.extend(1i32.to_be_bytes());
@@ -248,7 +253,10 @@ struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
     fn bytes(&mut self, count: usize) -> anyhow::Result<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(count).context("the answer is too short")?;
+        let (bytes, rest) = self
+            .0
+            .split_at_checked(count)
+            .context("the answer is too short")?;
         self.0 = rest;
         Ok(bytes)
     }
@@ -297,6 +305,9 @@ mod tests {
         bytes[..8].copy_from_slice(&7i64.to_be_bytes());
         bytes.extend(&bytes.clone()[..40]);
         let got = values(&bytes).unwrap();
-        assert_eq!(got, [(7, b"one".to_vec()), (8, vec![]), (9, b"three".to_vec())]);
+        assert_eq!(
+            got,
+            [(7, b"one".to_vec()), (8, vec![]), (9, b"three".to_vec())]
+        );
     }
 }

@@ -2,7 +2,9 @@
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::BytesMut;
-use mqttbytes::v4::{Connect, LastWill, Packet, PubAck, PubComp, PubRec, PubRel, Publish, Subscribe};
+use mqttbytes::v4::{
+    Connect, LastWill, Packet, PubAck, PubComp, PubRec, PubRel, Publish, Subscribe,
+};
 use mqttbytes::{Error, QoS};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -56,7 +58,12 @@ impl Client {
         Self::with_will(address, id, clean, None)
     }
 
-    pub(crate) fn with_will(address: &str, id: &str, clean: bool, will: Option<LastWill>) -> anyhow::Result<Self> {
+    pub(crate) fn with_will(
+        address: &str,
+        id: &str,
+        clean: bool,
+        will: Option<LastWill>,
+    ) -> anyhow::Result<Self> {
         let stream = super::connect(address, Duration::from_secs(10))?;
         let packets = Packets::new(stream.try_clone()?);
         let mut connect = Connect::new(id);
@@ -72,7 +79,11 @@ impl Client {
         client.put(|out| connect.write(out))?;
         match client.packets.next()? {
             Packet::ConnAck(ack) => {
-                ensure!(ack.code == mqttbytes::v4::ConnectReturnCode::Success, "refused: {:?}", ack.code);
+                ensure!(
+                    ack.code == mqttbytes::v4::ConnectReturnCode::Success,
+                    "refused: {:?}",
+                    ack.code
+                );
                 client.session_present = ack.session_present;
             }
             other => bail!("{other:?} instead of CONNACK"),
