@@ -14,7 +14,7 @@ const CLIENT_SOFTWARE_FROM: i16 = 3;
 /// Answers with the table of versions.
 pub(super) fn begin(
     call: &mut Call<'_>,
-    request: ApiVersionsRequest,
+    request: &ApiVersionsRequest,
 ) -> Result<Begun, ConnectionError> {
     let named = is_software_name(&request.client_software_name)
         && is_software_name(&request.client_software_version);

@@ -36,7 +36,7 @@ type No = (ResponseError, String);
 /// Vets each topic and asks the broker to create it.
 pub(super) fn begin(
     call: &mut Call<'_>,
-    request: CreateTopicsRequest,
+    request: &CreateTopicsRequest,
 ) -> Result<Begun, ConnectionError> {
     let mut create = CreateTopics {
         response: CreateTopicsResponse::default(),

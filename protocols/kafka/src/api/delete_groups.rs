@@ -17,7 +17,7 @@ struct DeleteGroups {
 /// Asks each group's coordinator.
 pub(super) fn begin(
     call: &mut Call<'_>,
-    request: DeleteGroupsRequest,
+    request: &DeleteGroupsRequest,
 ) -> Result<Begun, ConnectionError> {
     let mut delete = DeleteGroups {
         response: DeleteGroupsResponse::default(),

@@ -21,7 +21,7 @@ struct DeleteRecords {
 /// Asks the broker for each partition.
 pub(super) fn begin(
     call: &mut Call<'_>,
-    request: DeleteRecordsRequest,
+    request: &DeleteRecordsRequest,
 ) -> Result<Begun, ConnectionError> {
     let mut delete = DeleteRecords {
         response: DeleteRecordsResponse::default(),

@@ -14,7 +14,7 @@ const BROKERS: i8 = 1;
 /// Answers with this broker.
 pub(super) fn begin(
     call: &mut Call<'_>,
-    request: DescribeClusterRequest,
+    request: &DescribeClusterRequest,
 ) -> Result<Begun, ConnectionError> {
     if call.version >= 1 && request.endpoint_type != BROKERS {
         let error = ResponseError::MismatchedEndpointType;

@@ -22,7 +22,7 @@ struct DescribeGroups {
 /// Asks each group's coordinator.
 pub(super) fn begin(
     call: &mut Call<'_>,
-    request: DescribeGroupsRequest,
+    request: &DescribeGroupsRequest,
 ) -> Result<Begun, ConnectionError> {
     let mut describe = DescribeGroups {
         response: DescribeGroupsResponse::default(),

@@ -30,7 +30,7 @@ struct Fetch {
 }
 
 /// Asks the broker for all partitions at once: the wait is one wait for all.
-pub(super) fn begin(call: &mut Call<'_>, request: FetchRequest) -> Result<Begun, ConnectionError> {
+pub(super) fn begin(call: &mut Call<'_>, request: &FetchRequest) -> Result<Begun, ConnectionError> {
     if request.session_id != 0 {
         let error_code = ResponseError::FetchSessionIdNotFound.code();
         let reply = FetchReply {

@@ -19,7 +19,7 @@ const TRANSACTION: i8 = 1;
 /// Answers with this broker.
 pub(super) fn begin(
     call: &mut Call<'_>,
-    request: FindCoordinatorRequest,
+    request: &FindCoordinatorRequest,
 ) -> Result<Begun, ConnectionError> {
     if call.version >= BATCHED_FROM {
         let keys = request.coordinator_keys.iter();

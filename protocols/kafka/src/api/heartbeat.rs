@@ -13,7 +13,7 @@ struct Heartbeat;
 /// Passes the request on to the group's coordinator.
 pub(super) fn begin(
     call: &mut Call<'_>,
-    request: HeartbeatRequest,
+    request: &HeartbeatRequest,
 ) -> Result<Begun, ConnectionError> {
     if !call.may_use_group(request.group_id.as_bytes()) {
         let error = ResponseError::GroupAuthorizationFailed;

@@ -14,7 +14,7 @@ struct InitProducerId;
 /// Kafka; a transactional one is refused, since there are no transactions.
 pub(super) fn begin(
     call: &mut Call<'_>,
-    request: InitProducerIdRequest,
+    request: &InitProducerIdRequest,
 ) -> Result<Begun, ConnectionError> {
     if request.transactional_id.is_some() {
         let response = failed(ResponseError::TransactionalIdAuthorizationFailed);

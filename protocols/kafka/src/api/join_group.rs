@@ -23,7 +23,7 @@ struct JoinGroup;
 /// Passes the request on to the group's coordinator.
 pub(super) fn begin(
     call: &mut Call<'_>,
-    request: JoinGroupRequest,
+    request: &JoinGroupRequest,
 ) -> Result<Begun, ConnectionError> {
     if !call.may_use_group(request.group_id.as_bytes()) {
         let error = ResponseError::GroupAuthorizationFailed;

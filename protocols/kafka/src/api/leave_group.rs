@@ -17,7 +17,7 @@ struct LeaveGroup;
 /// Passes the request on to the group's coordinator.
 pub(super) fn begin(
     call: &mut Call<'_>,
-    request: LeaveGroupRequest,
+    request: &LeaveGroupRequest,
 ) -> Result<Begun, ConnectionError> {
     if !call.may_use_group(request.group_id.as_bytes()) {
         let error = ResponseError::GroupAuthorizationFailed;

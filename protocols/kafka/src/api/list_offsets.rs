@@ -54,7 +54,7 @@ struct ListOffsets {
 /// Asks the broker for each partition.
 pub(super) fn begin(
     call: &mut Call<'_>,
-    request: ListOffsetsRequest,
+    request: &ListOffsetsRequest,
 ) -> Result<Begun, ConnectionError> {
     let mut list = ListOffsets {
         response: ListOffsetsResponse::default(),

@@ -29,7 +29,7 @@ struct OffsetCommit {
 /// Passes the positions on to the group's coordinator.
 pub(super) fn begin(
     call: &mut Call<'_>,
-    request: OffsetCommitRequest,
+    request: &OffsetCommitRequest,
 ) -> Result<Begun, ConnectionError> {
     let mut commit = OffsetCommit {
         response: OffsetCommitResponse::default(),

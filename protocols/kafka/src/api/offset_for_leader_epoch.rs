@@ -23,7 +23,7 @@ struct OffsetForLeaderEpoch {
 /// Asks the broker for each partition.
 pub(super) fn begin(
     call: &mut Call<'_>,
-    request: OffsetForLeaderEpochRequest,
+    request: &OffsetForLeaderEpochRequest,
 ) -> Result<Begun, ConnectionError> {
     let mut asked = OffsetForLeaderEpoch {
         response: OffsetForLeaderEpochResponse::default(),

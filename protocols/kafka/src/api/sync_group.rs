@@ -17,7 +17,7 @@ struct SyncGroup;
 /// Passes the request on to the group's coordinator.
 pub(super) fn begin(
     call: &mut Call<'_>,
-    request: SyncGroupRequest,
+    request: &SyncGroupRequest,
 ) -> Result<Begun, ConnectionError> {
     let unnamed = request.protocol_type.is_none() || request.protocol_name.is_none();
     let error = if !call.may_use_group(request.group_id.as_bytes()) {

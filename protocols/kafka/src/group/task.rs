@@ -33,7 +33,7 @@ impl Ticket {
 
 /// What a coordinator is asked.
 pub(crate) enum Message {
-    Request(Ticket, Bytes, GroupRequest),
+    Request(Ticket, Bytes, Box<GroupRequest>),
     List(Ticket),
 }
 
@@ -85,7 +85,9 @@ impl GroupHandle {
             request,
         };
         // The task lives as long as the server; when that stops, nobody waits for answers.
-        let _stopped = self.messages.send(Message::Request(ticket, group, what));
+        let _stopped = self
+            .messages
+            .send(Message::Request(ticket, group, Box::new(what)));
     }
 
     /// Asks for all groups.
@@ -172,7 +174,7 @@ impl<C: Client> Task<C> {
     fn take(&mut self, message: Message) {
         match message {
             Message::Request(ticket, group, request) => {
-                self.coordinator.request(now(), ticket, &group, request);
+                self.coordinator.request(now(), ticket, &group, *request);
             }
             Message::List(ticket) => self.coordinator.list(ticket),
         }

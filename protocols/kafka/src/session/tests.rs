@@ -143,7 +143,7 @@ impl Peer {
         let mut responses = self.responses();
         assert_eq!(responses.len(), 1);
         let (_, mut body) = responses.pop().unwrap();
-        if crate::codec::header::response_header_is_flexible(api, version) {
+        if codec::header::response_header_is_flexible(api, version) {
             let _tags = body.split_to(1);
         }
         let message = M::decode(&mut body, version).unwrap();
@@ -280,7 +280,7 @@ fn coordinator_reply(message: Message, kindly: bool) {
             };
             return ticket.answer(GroupReply::Groups(vec![listed]));
         }
-        Message::Request(ticket, _, request) => (ticket, request),
+        Message::Request(ticket, _, request) => (ticket, *request),
     };
     let no = |kindly: bool| if kindly { Ok(()) } else { Err(error) };
     ticket.answer(match request {
@@ -378,7 +378,7 @@ fn round_trip(api: Api, version: i16, body: &[u8], mut kindly: impl FnMut() -> b
     assert_eq!(responses.len(), 1, "{api:?} v{version}");
     let (correlation_id, mut response) = responses.pop().unwrap();
     assert_eq!(correlation_id, 42);
-    if crate::codec::header::response_header_is_flexible(api, version) {
+    if codec::header::response_header_is_flexible(api, version) {
         assert_eq!(response.split_to(1)[0], 0);
     }
     assert_eq!(

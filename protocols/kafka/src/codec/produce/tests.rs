@@ -7,7 +7,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn request(version: i16, topics: &[(String, Vec<(i32, Option<Vec<u8>>)>)]) -> m::ProduceRequest {
+/// A topic's name and, for each partition, its index and records.
+type Topic = (String, Vec<(i32, Option<Vec<u8>>)>);
+
+fn request(version: i16, topics: &[Topic]) -> m::ProduceRequest {
     let topics = topics
         .iter()
         .enumerate()
