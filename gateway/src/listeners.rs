@@ -212,6 +212,11 @@ impl Bound {
             .find(|protocol| protocol.name() == self.protocol.as_str());
         let protocol = match configured {
             Some(protocol) => protocol.clone(),
+            None if self.protocol != ProtocolName::Auto => {
+                return Err(ConnectionError::failure(
+                    "the listener's protocol is not served",
+                ));
+            }
             None => sniff_protocol(&mut stream, &mut prefix, common).await?,
         };
         Ok(Identified {
