@@ -136,13 +136,14 @@ impl Client {
     /// Waits for events and takes all there are, in order, payloads at hand. Cancel safe: an event is either in
     /// `into` or still to come.
     pub async fn recv(&mut self, into: &mut Vec<Event>) {
+        let before = into.len();
         loop {
             if let Some(reading) = &mut self.reading {
                 let event = reading.await.unwrap_or(Event::ShardLost);
                 self.reading = None;
                 into.push(event);
             }
-            if self.parcels.is_empty() && into.is_empty() {
+            if self.parcels.is_empty() && into.len() == before {
                 // Newest first, so that the oldest is popped.
                 self.mailbox.take(&mut self.parcels).await;
                 self.parcels.reverse();
@@ -161,7 +162,7 @@ impl Client {
                     .intake
                     .put(self.namespace, Input::Drained(self.id));
             }
-            if !into.is_empty() {
+            if into.len() > before {
                 return;
             }
         }
