@@ -367,10 +367,11 @@ impl Shard {
         self.record_if(durable, &Decision::WillGone { session: id });
         let mut publish = will.publish;
         publish.dedupe = None;
-        // Message expiry counts from the publication (MQTT 3.1.3.2.4): it was given as a duration from zero.
-        for record in &mut publish.records {
-            if let Some(expires) = &mut record.envelope.expires_at_ms {
-                *expires = expires.saturating_add(self.now.unix_ms);
+        // Message expiry counts from the publication (MQTT 3.1.3.2.4).
+        if let Some(expiry_ms) = will.message_expiry_ms {
+            let expires_at_ms = self.later(expiry_ms);
+            for record in &mut publish.records {
+                record.envelope.expires_at_ms = Some(expires_at_ms);
             }
         }
         if let Err(refusal) = self.try_publish(ClientId(0), namespace, publish) {
