@@ -30,6 +30,10 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     logging::exit_on_panic();
     raise_file_limit();
     let _data_dir = DataDir::open(&settings.data_dir)?;
+    if let Some(path) = &args.addresses_file {
+        // What a killed server left behind must not pass for a ready one.
+        _ = std::fs::remove_file(path);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("connections")

@@ -48,8 +48,22 @@ fn a_stop_closes_clients_ends_well_and_can_be_followed_by_a_start() {
 #[test]
 fn a_kill_needs_no_help_afterwards() {
     let dir = Server::start(&[]).kill();
-    // What a killed server leaves behind must not pass for a ready one.
-    std::fs::remove_file(dir.path().join("addresses.json")).unwrap();
+    // The addresses of the killed one are still there; a failing start takes them away, too.
+    let file = dir.path().join("addresses.json");
+    assert!(file.exists());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let set = format!("--set=admin.bind={}", taken.local_addr().unwrap());
+    let mut args = vec![
+        "serve".to_owned(),
+        "--addresses-file=addresses.json".to_owned(),
+    ];
+    args.extend(super::process::free_ports());
+    args.push(set);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (status, ..) = run(dir.path(), &args);
+    assert_eq!(status.code(), Some(1));
+    assert!(!file.exists());
+
     let server = Server::start_in(dir, &[]);
     assert_eq!(server.get("/readyz").0, "HTTP/1.1 200 OK");
 }
