@@ -141,6 +141,8 @@ impl<S: Session, H: Hub> Driver<S, H> {
                 return Ok(ended);
             }
             timer.arm(deadline, now);
+            // A mailbox that never runs dry must not keep the thread, nor the socket from being looked at.
+            tokio::task::coop::consume_budget().await;
             let wake = self.wake(&mut timer, stopped.as_mut()).await;
             let now = self::now();
             if std::mem::take(&mut self.wire.progressed) {

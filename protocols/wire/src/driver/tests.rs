@@ -16,6 +16,7 @@ struct Shard {
     events: Mutex<Vec<Event>>,
     wake: Notify,
     full: Mutex<bool>,
+    flood: Mutex<bool>,
     connected: Mutex<u32>,
 }
 
@@ -51,6 +52,10 @@ impl Client for FakeClient {
 
     async fn recv(&mut self, into: &mut Vec<Event>) {
         loop {
+            if *self.0.flood.lock() {
+                into.push(Event::Unblocked);
+                return;
+            }
             into.append(&mut self.0.events.lock());
             if !into.is_empty() {
                 return;
@@ -113,10 +118,12 @@ impl Session for Lines {
     fn on_event(
         &mut self,
         _now: Instant,
-        _event: Event,
+        event: Event,
         out: &mut Outbox,
     ) -> Result<(), ConnectionError> {
-        out.put_slice(b"event\n");
+        if event != Event::Unblocked {
+            out.put_slice(b"event\n");
+        }
         Ok(())
     }
 
@@ -255,6 +262,18 @@ async fn commands_go_to_the_broker_and_its_events_come_back() {
     assert_eq!(*peer.shard.sent.lock(), vec![(1, Command::Stats)]);
     peer.shard.event(done(1));
     peer.expect(b"event\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_events_keeps_nobody_from_being_read() {
+    let mut peer = Peer::open();
+    *peer.shard.flood.lock() = true;
+    peer.send(b"c\n").await;
+    for _ in 0..300 {
+        peer.send(b"echo\n").await;
+        peer.expect(b"echo\n").await;
+    }
+    *peer.shard.flood.lock() = false;
 }
 
 #[tokio::test(start_paused = true)]
