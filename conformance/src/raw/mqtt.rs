@@ -36,6 +36,11 @@ impl Packets {
         }
     }
 
+    /// Is nothing left of what was read from the stream?
+    pub(crate) fn is_drained(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
     pub(crate) fn next(&mut self) -> anyhow::Result<Packet> {
         loop {
             match mqttbytes::v4::read(&mut self.buffer, PACKET_MAX) {
@@ -100,11 +105,6 @@ impl Client {
         Ok(self.stream.write_all(&out)?)
     }
 
-    /// The next packet, whatever it is.
-    pub(crate) fn read(&mut self) -> anyhow::Result<Packet> {
-        self.packets.next()
-    }
-
     /// Parts the stream's two directions.
     pub(crate) fn split(self) -> (TcpStream, Packets) {
         (self.stream, self.packets)
@@ -128,11 +128,9 @@ impl Client {
         self.put(|out| publish.write(out))?;
         match qos {
             QoS::AtMostOnce => Ok(()),
-            QoS::AtLeastOnce => loop {
-                match self.packets.next()? {
-                    Packet::PubAck(ack) if ack.pkid == id => return Ok(()),
-                    other => bail!("{other:?} instead of PUBACK"),
-                }
+            QoS::AtLeastOnce => match self.packets.next()? {
+                Packet::PubAck(ack) if ack.pkid == id => Ok(()),
+                other => bail!("{other:?} instead of PUBACK"),
             },
             QoS::ExactlyOnce => match self.packets.next()? {
                 Packet::PubRec(rec) if rec.pkid == id => Ok(()),
