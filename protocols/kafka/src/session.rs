@@ -95,19 +95,24 @@ pub(crate) struct KafkaSession {
     slots: Slots,
     /// The broker knows this connection.
     connected: bool,
+    /// The client id that the requests so far gave: a copy of its own, shared by all of them.
+    client_id: StrBytes,
+    /// The server stops: what is being written is still answered, then the connection closes.
+    stopping: bool,
     /// When the connection is closed for want of requests.
     idle_at: Instant,
 }
 
 impl KafkaSession {
     pub(crate) fn new(context: Context, now: Instant) -> Self {
-        let idle_at = now + context.config.idle_max;
         Self {
+            idle_at: now + context.config.idle_max,
             context,
             gate: Gate::new(),
             slots: Slots::new(),
             connected: false,
-            idle_at,
+            client_id: StrBytes::new(),
+            stopping: false,
         }
     }
 
@@ -142,7 +147,11 @@ impl KafkaSession {
             return Ok(());
         }
         let (client_id, body) = header.split_body(api, frame).map_err(rescue::codec)?;
-        let client_id = client_id.unwrap_or_default();
+        let given = client_id.unwrap_or_default();
+        if given != self.client_id {
+            self.client_id = StrBytes::from_string(given.as_str().to_owned());
+        }
+        let client_id = self.client_id.clone();
         self.slots
             .push(Slot::waiting(api, version, correlation_id, client_id, body));
         Ok(())
@@ -152,13 +161,19 @@ impl KafkaSession {
     fn advance(&mut self, out: &mut Outbox) -> Result<(), ConnectionError> {
         loop {
             self.slots.write_done(out);
+            if self.stopping {
+                break;
+            }
             let Some(number) = self.slots.next_to_begin() else {
                 break;
             };
             self.begin(number, out)?;
         }
         let full = self.slots.len() >= SLOTS_MAX || self.slots.held_bytes() >= HELD_BYTES_MAX;
-        out.pause_reading(full || self.gate.is_busy());
+        out.pause_reading(full || self.gate.is_busy() || self.stopping);
+        if self.stopping && !self.slots.has_writes() {
+            out.close(Close::Flushed);
+        }
         Ok(())
     }
 
@@ -321,7 +336,11 @@ impl Session for KafkaSession {
 
     fn on_shutdown(&mut self, _now: Instant, out: &mut Outbox) {
         // Clients take a closed connection for a broker that goes away, and find the next one.
-        // Requests not answered are theirs to repeat.
-        out.close(Close::Flushed);
+        // What is being written is answered first: a producer without idempotence would write it
+        // again. Those who only wait for news need no answer.
+        self.stopping = true;
+        if self.advance(out).is_err() {
+            out.close(Close::Flushed);
+        }
     }
 }

@@ -138,6 +138,20 @@ impl Slots {
         may.then_some(slot.request.number)
     }
 
+    /// Is a request under way that changes something?
+    pub(super) fn has_writes(&self) -> bool {
+        let waits_only = [
+            Api::Fetch,
+            Api::JoinGroup,
+            Api::SyncGroup,
+            Api::Heartbeat,
+            Api::Metadata,
+        ];
+        self.queue.iter().any(|slot| {
+            matches!(slot.stage, Stage::UnderWay(_)) && !waits_only.contains(&slot.request.api)
+        })
+    }
+
     /// Takes a request's body out to begin it.
     pub(super) fn begin(&mut self, number: u64) -> Option<(Request, Bytes)> {
         let slot = self.get(number)?;

@@ -732,6 +732,26 @@ fn an_idle_connection_is_closed_and_a_waiting_one_is_not() {
     assert!(peer.out.closing().is_some());
 }
 
+#[test]
+fn a_stopping_server_answers_what_is_being_written_and_closes() {
+    let mut peer = Peer::new();
+    peer.session.on_shutdown(peer.now, &mut peer.out);
+    assert!(peer.out.closing().is_some(), "nobody waits");
+
+    let mut peer = Peer::new();
+    peer.send(Api::Produce, 9, 1, &produce(-1, batch(b"x")))
+        .unwrap();
+    peer.send(Api::Metadata, 9, 2, &metadata(&["orders"]))
+        .unwrap();
+    let correlation = peer.commands()[0].0;
+    peer.session.on_shutdown(peer.now, &mut peer.out);
+    assert!(peer.out.closing().is_none() && peer.out.reading_paused());
+    peer.reply(correlation, appended(0)).unwrap();
+    assert_eq!(peer.responses().len(), 1);
+    assert!(peer.out.closing().is_some());
+    assert!(peer.commands().is_empty(), "nothing is begun any more");
+}
+
 fn secured() -> Peer {
     let mut credentials = Credentials::new();
     credentials.add("alice", User::plain("secret")).unwrap();
