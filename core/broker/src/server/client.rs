@@ -190,6 +190,16 @@ fn payload_bytes(command: &Command) -> u64 {
             .iter()
             .map(|offset| 64 + offset.metadata.len() as u64)
             .sum(),
+        Command::Subscribe(subscribe) => subscribe
+            .subscriptions
+            .iter()
+            .map(|subscription| 128 + subscription.filter.len() as u64)
+            .sum(),
+        Command::Unsubscribe(unsubscribe) => unsubscribe
+            .filters
+            .iter()
+            .map(|(filter, _)| 64 + filter.len() as u64)
+            .sum(),
         _ => 0,
     }
 }

@@ -216,7 +216,12 @@ impl MqttSession {
     ) -> Result<(), ConnectionError> {
         let phase = std::mem::replace(&mut self.phase, Phase::Closed);
         if let Phase::Authenticating(opening) | Phase::Opening(opening) = phase {
-            put_refusal(opening.connect.version, refusal, out);
+            put_refusal(
+                opening.connect.version,
+                opening.connect.packet_size_max,
+                refusal,
+                out,
+            );
         }
         Err(match refusal {
             ConnectRefusal::Violation(violation) => ConnectionError::violation(violation.what),
@@ -351,13 +356,18 @@ fn refuse_connect(error: ConnectError, out: &mut Outbox) -> Result<(), Connectio
         }
         .put(out.buffer()),
         ConnectError::Violation(version, violation) => {
-            put_refusal(version, &ConnectRefusal::Violation(violation), out);
+            put_refusal(version, None, &ConnectRefusal::Violation(violation), out);
         }
     }
     Err(ConnectionError::violation(error.to_string()))
 }
 
-fn put_refusal(version: Version, refusal: &ConnectRefusal, out: &mut Outbox) {
+fn put_refusal(
+    version: Version,
+    packet_bytes_max: Option<u32>,
+    refusal: &ConnectRefusal,
+    out: &mut Outbox,
+) {
     if version.is_v5() {
         // What exactly was wrong with credentials is for the log alone.
         let text = match refusal {
@@ -366,10 +376,16 @@ fn put_refusal(version: Version, refusal: &ConnectRefusal, out: &mut Outbox) {
                 refusal.text().into_owned(),
             ))),
         };
+        let mut properties: Vec<Property> = text.into_iter().collect();
+        // Left out where the packet would be larger than the client takes [3.2.2-19].
+        let length = 8 + properties.iter().map(Property::length).sum::<usize>();
+        if packet_bytes_max.is_some_and(|maximum| length > maximum as usize) {
+            properties.clear();
+        }
         let connack = ConnAck::V5 {
             session_present: false,
             reason: refusal.reason(),
-            properties: text.into_iter().collect(),
+            properties,
         };
         connack.put(out.buffer());
     } else if let Some(code) = refusal.return_code() {
