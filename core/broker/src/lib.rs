@@ -8,6 +8,7 @@ pub mod api;
 mod event;
 mod link;
 mod partitioner;
+pub mod path;
 pub mod route;
 pub mod sequence_set;
 mod server;

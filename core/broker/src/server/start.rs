@@ -4,9 +4,12 @@ use crate::api::{BrokerConfig, NamespaceId};
 use crate::server::client::Shared;
 use crate::server::{Broker, ColdReads, Input, Intake};
 use crate::shard::{Now, Shard};
-use omnilog_ledger::{Env, Journal, JournalOptions, LocalJournal, RecoveryError, ShardId, Syncer};
+use omnilog_ledger::{
+    Env, Journal, JournalOptions, LocalJournal, Preparer, RecoveryError, ShardId, Syncer,
+};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use thiserror::Error;
@@ -18,6 +21,11 @@ const INPUTS_MAX: usize = 4096;
 const READERS: usize = 2;
 /// A checkpoint's writer rests this long between its steps, so that the journal's syncs need not wait.
 const CHECKPOINT_PAUSE: Duration = Duration::from_millis(250);
+
+/// The journal's next file is filled in pieces, this far apart.
+const PREPARE_PAUSE: Duration = Duration::from_millis(10);
+/// How often it is looked at whether a file must be prepared.
+const PREPARE_LOOK: Duration = Duration::from_millis(200);
 
 /// Why a broker can't start.
 #[derive(Debug, Error)]
@@ -40,6 +48,7 @@ pub struct Running {
     stopped: watch::Receiver<Option<Result<(), String>>>,
     frames_replayed: u64,
     clean: bool,
+    stopping: Arc<AtomicBool>,
 }
 
 impl Broker {
@@ -53,8 +62,9 @@ impl Broker {
         let intake = Arc::new(Intake::default());
         let poked = intake.clone();
         let waker = Arc::new(move || poked.poke());
-        let (journal, recovery) = LocalJournal::open(env, dir, journal, waker)?;
+        let (mut journal, recovery) = LocalJournal::open(env, dir, journal, waker)?;
         let syncer = journal.syncer();
+        let preparer = journal.preparer();
         let config = Arc::new(config);
         let leader_epoch = i32::try_from(journal.epoch()).unwrap_or(i32::MAX);
         let cold = ColdReads::new(journal.reader());
@@ -72,7 +82,7 @@ impl Broker {
             namespaces: config.namespaces.clone(),
             intake: intake.clone(),
             cold: cold.clone(),
-            clients: std::sync::atomic::AtomicU64::new(0),
+            clients: AtomicU64::new(0),
             leader_epoch,
         };
         let broker = Self::new(Arc::new(shared));
@@ -85,8 +95,9 @@ impl Broker {
             stopped,
             frames_replayed: opened.frames,
             clean: opened.clean,
+            stopping: Arc::default(),
         };
-        running.spawn_all(shard, env.clone(), syncer, tell)?;
+        running.spawn_all(shard, env.clone(), syncer, preparer, tell)?;
         Ok(running)
     }
 }
@@ -97,6 +108,7 @@ impl Running {
         shard: Shard,
         env: Env,
         syncer: Syncer,
+        mut preparer: Preparer,
         tell: watch::Sender<Option<Result<(), String>>>,
     ) -> std::io::Result<()> {
         let mut spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
@@ -106,6 +118,19 @@ impl Running {
             thread.map(|thread| self.threads.push(thread))
         };
         spawn("journal-sync", Box::new(move || syncer.run()))?;
+        let stopping = self.stopping.clone();
+        spawn(
+            "journal-prepare",
+            Box::new(move || {
+                while !stopping.load(Ordering::Relaxed) {
+                    match preparer.step() {
+                        Ok(true) => std::thread::sleep(PREPARE_PAUSE),
+                        // Ready, or there is no space: the space marks speak of that.
+                        Ok(false) | Err(_) => std::thread::park_timeout(PREPARE_LOOK),
+                    }
+                }
+            }),
+        )?;
         for _ in 0..READERS {
             let cold = self.cold.clone();
             spawn("cold-read", Box::new(move || cold.run()))?;
@@ -150,8 +175,10 @@ impl Running {
             return Err("the sequencer's thread panicked".to_owned());
         }
         self.cold.stop();
+        self.stopping.store(true, Ordering::Relaxed);
         let outcome = self.stopped.borrow().clone();
         for thread in threads {
+            thread.thread().unpark();
             // A thread that panicked has said so.
             let _ = thread.join();
         }

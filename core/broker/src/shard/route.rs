@@ -1,9 +1,9 @@
 //! Where a publish goes: the provenance table (design, section 5), one queue at most once.
 
 use crate::api::*;
+use crate::path::{amqp_key, words};
 use crate::shard::Shard;
 use crate::state::apply::first_level;
-use crate::state::exchange::words;
 use crate::state::namespace::Namespace;
 use crate::state::routes::{Route, RouteTarget, Target};
 use bytes::Bytes;
@@ -12,6 +12,12 @@ use std::sync::Arc;
 
 /// Who takes it so far: QoS granted, and whose own messages it does not want.
 type Takers = BTreeMap<QueueId, (u8, Option<Name>)>;
+
+/// A routing key: its words, which patterns are matched against, and as it is spelled.
+struct Key<'a> {
+    words: &'a [&'a [u8]],
+    spelled: Bytes,
+}
 
 /// The provenance of an AMQP exchange.
 pub(crate) fn amqp_provenance(exchange: &[u8]) -> Provenance {
@@ -113,7 +119,10 @@ impl Shard {
                 if let Some(queue) = self.addressed_queue(names, head) {
                     takers.insert(queue, (2, None));
                 }
-                let key = Bytes::from(rest.join(&b'.'));
+                let key = Key {
+                    words: &rest,
+                    spelled: amqp_key(rest.iter().copied()),
+                };
                 self.from_exchange(names, head, &key, headers, &mut takers);
                 self.from_filters(names, &levels, true, true, &mut takers);
             }
@@ -133,7 +142,11 @@ impl Shard {
                 } = address
                 {
                     for key in std::iter::once(routing_key).chain(more_keys) {
-                        self.from_exchange(names, exchange, key, headers, &mut takers);
+                        let key = Key {
+                            words: &words(key),
+                            spelled: key.clone(),
+                        };
+                        self.from_exchange(names, exchange, &key, headers, &mut takers);
                     }
                     let internal = names
                         .exchanges
@@ -173,7 +186,7 @@ impl Shard {
         &self,
         names: &Namespace,
         name: &[u8],
-        key: &Bytes,
+        key: &Key<'_>,
         headers: &Table,
         takers: &mut Takers,
     ) {
@@ -189,7 +202,7 @@ impl Shard {
             };
             let mut matched = false;
             let mut next: Vec<Name> = Vec::new();
-            exchange.route(key, headers, &mut |destination| {
+            exchange.route(key.words, &key.spelled, headers, &mut |destination| {
                 matched = true;
                 match destination {
                     Destination::Queue(queue) => {
@@ -248,7 +261,11 @@ impl Shard {
                         }
                     }
                     Destination::Exchange(name) => {
-                        let key = Bytes::from(levels.join(&b'.'));
+                        let spelled = amqp_key(levels.iter().copied());
+                        let key = Key {
+                            words: levels,
+                            spelled,
+                        };
                         self.from_exchange(names, &name, &key, &Vec::new(), takers);
                     }
                 },

@@ -103,8 +103,15 @@ impl Exchange {
         true
     }
 
-    /// The destinations of a message with this key and these headers; one may come several times.
-    pub(crate) fn route(&self, key: &[u8], headers: &Table, found: &mut dyn FnMut(&Destination)) {
+    /// The destinations of a message with this key, in words and spelled out, and these headers; one may come several
+    /// times.
+    pub(crate) fn route(
+        &self,
+        words: &[&[u8]],
+        key: &[u8],
+        headers: &Table,
+        found: &mut dyn FnMut(&Destination),
+    ) {
         match self.declared.kind {
             ExchangeKind::Direct => self.keys.get(key).into_iter().flatten().for_each(found),
             ExchangeKind::Fanout => self
@@ -113,25 +120,13 @@ impl Exchange {
                 .into_iter()
                 .flatten()
                 .for_each(found),
-            ExchangeKind::Topic => {
-                let words: Vec<&[u8]> = words(key);
-                self.patterns.matches(&words, found);
-            }
+            ExchangeKind::Topic => self.patterns.matches(words, found),
             ExchangeKind::Headers => self
                 .bindings
                 .iter()
                 .filter(|binding| headers_match(&binding.arguments, headers))
                 .for_each(|binding| found(&binding.destination)),
         }
-    }
-}
-
-/// A routing key's words; the empty key has none.
-pub(crate) fn words(key: &[u8]) -> Vec<&[u8]> {
-    if key.is_empty() {
-        Vec::new()
-    } else {
-        key.split(|byte| *byte == b'.').collect()
     }
 }
 

@@ -1,0 +1,91 @@
+//! Paths across protocols: levels, and how each protocol spells them.
+//!
+//! A path is matched as a list of levels, never as a rewritten string. Where one protocol's levels are spelled in
+//! another's separators, a separator that stands inside a level is written `%HH`, and so is a `%` that would read as
+//! the start of such a spelling: the spelling can be undone, and different paths never meet.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Levels as an AMQP routing key: words divided by dots.
+pub fn amqp_key<'a>(levels: impl IntoIterator<Item = &'a [u8]>) -> Bytes {
+    join(levels, b'.')
+}
+
+/// Levels as a Kafka key or the rest of an MQTT topic: divided by slashes.
+pub fn slashed<'a>(levels: impl IntoIterator<Item = &'a [u8]>) -> Bytes {
+    join(levels, b'/')
+}
+
+/// A routing key's words; the empty key has none.
+pub fn words(key: &[u8]) -> Vec<&[u8]> {
+    if key.is_empty() {
+        Vec::new()
+    } else {
+        key.split(|byte| *byte == b'.').collect()
+    }
+}
+
+/// The Kafka key of an AMQP routing key: its words divided by slashes; none for the empty key.
+pub fn kafka_key(routing_key: &[u8]) -> Option<Bytes> {
+    let words = words(routing_key);
+    (!words.is_empty()).then(|| slashed(words))
+}
+
+fn join<'a>(levels: impl IntoIterator<Item = &'a [u8]>, separator: u8) -> Bytes {
+    let mut out = BytesMut::new();
+    for (number, level) in levels.into_iter().enumerate() {
+        if number > 0 {
+            out.put_u8(separator);
+        }
+        put_level(&mut out, level, separator);
+    }
+    out.freeze()
+}
+
+fn put_level(out: &mut BytesMut, level: &[u8], separator: u8) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for (at, byte) in level.iter().enumerate() {
+        let reads_as_spelling = *byte == b'%'
+            && level
+                .get(at + 1..at + 3)
+                .is_some_and(|next| next.iter().all(u8::is_ascii_hexdigit));
+        if *byte == separator || reads_as_spelling {
+            out.put_u8(b'%');
+            out.extend(HEX.get(usize::from(byte >> 4)));
+            out.extend(HEX.get(usize::from(byte & 15)));
+        } else {
+            out.put_u8(*byte);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{amqp_key, kafka_key, slashed, words};
+    use proptest::prelude::*;
+
+    #[test]
+    fn separators_inside_levels_are_spelled() {
+        assert_eq!(amqp_key([&b"spBv1.0"[..], b"g"]), "spBv1%2E0.g");
+        assert_eq!(slashed([&b"a/b"[..], b"c"]), "a%2Fb/c");
+        assert_eq!(slashed([&b"a%2Fb"[..], b"100%"]), "a%252Fb/100%");
+        assert_eq!(kafka_key(b"eu.created").unwrap(), "eu/created");
+        assert_eq!(kafka_key(b""), None);
+        assert_eq!(words(b"."), [&b""[..], b""]);
+    }
+
+    fn level() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(prop::sample::select(&b"a%./2FE"[..]), 0..6)
+    }
+
+    proptest! {
+        #[test]
+        fn different_paths_are_spelled_differently(
+            a in prop::collection::vec(level(), 1..4),
+            b in prop::collection::vec(level(), 1..4),
+        ) {
+            let spell = |path: &[Vec<u8>]| slashed(path.iter().map(|level| &level[..]));
+            prop_assert_eq!(spell(&a) == spell(&b), a == b);
+        }
+    }
+}
