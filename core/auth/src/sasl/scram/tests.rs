@@ -37,6 +37,17 @@ fn the_rfc_example_is_answered_to_the_byte() {
 
 /// Plays the client; says how it ends.
 fn log_in(hash: Hash, user: &str, password: &str, origin: &Origin) -> Step {
+    log_in_with_nonce(hash, user, password, origin, |nonce| nonce.to_owned())
+}
+
+/// The same with a client that changes the nonce which it repeats.
+fn log_in_with_nonce(
+    hash: Hash,
+    user: &str,
+    password: &str,
+    origin: &Origin,
+    repeat: impl Fn(&str) -> String,
+) -> Step {
     let authority = authority();
     let mut scram = Scram::new(hash);
     let bare = format!("n={user},r=abc");
@@ -54,7 +65,8 @@ fn log_in(hash: Hash, user: &str, password: &str, origin: &Origin) -> Step {
         ITERATIONS,
     );
     let client_key = hash.hmac(&salted, b"Client Key");
-    let without_proof = format!("c=biws,{nonce}");
+    let nonce = repeat(nonce.strip_prefix("r=").unwrap());
+    let without_proof = format!("c=biws,r={nonce}");
     let signed = format!("{bare},{challenge},{without_proof}");
     let signature = hash.hmac(&hash.digest(&client_key), signed.as_bytes());
     let proof: Vec<u8> = client_key
@@ -90,6 +102,24 @@ fn the_right_password_gets_in_with_either_hash() {
             log_in(hash, "nobody", "pencil", &origin),
             Step::Denied(Denied::BadCredentials)
         ));
+    }
+}
+
+/// librdkafka before 2.6.1 repeats its own nonce twice.
+#[test]
+fn a_nonce_repeated_once_too_often_passes_and_another_does_not() {
+    let log_in = |repeat: fn(&str) -> String| {
+        log_in_with_nonce(Hash::Sha256, "user", "pencil", &Origin::default(), repeat)
+    };
+    assert!(matches!(
+        log_in(|nonce| format!("abc{nonce}")),
+        Step::Done { .. }
+    ));
+    for repeat in [
+        |nonce: &str| format!("{nonce}x"),
+        |_: &str| "abc".to_owned(),
+    ] {
+        assert!(matches!(log_in(repeat), Step::Denied(Denied::Malformed(_))));
     }
 }
 
