@@ -12,10 +12,6 @@ use serde::{Deserialize, Serialize};
 
 /// A decision. A frame holds one or several, all or none of which take effect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "events move once, and the hot variants are the large ones"
-)]
 pub(crate) enum Event {
     /// The journal was opened: its epoch and the first sequence of it.
     EpochBegan {

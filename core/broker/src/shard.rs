@@ -174,7 +174,7 @@ impl Shard {
             Input::Disconnect(client) => self.disconnect(client),
             Input::Drained(client) => self.resume(client),
             Input::Pulled(pulled) => {
-                self.pulled(*pulled);
+                self.pulled(&pulled);
                 self.finish_frame();
             }
             Input::Stop => self.stop(),
@@ -217,10 +217,10 @@ impl Shard {
             Command::Append(append) => return self.append(namespace, append),
             Command::Fetch(fetch) => return self.fetch(client, namespace, correlation, fetch),
             Command::Get(queue, no_ack) => {
-                return self.get(client, namespace, correlation, queue, no_ack);
+                return self.get(client, namespace, correlation, &queue, no_ack);
             }
             Command::FindOffset(topic, partition, at) => {
-                return self.find_offset(client, namespace, correlation, topic, partition, at);
+                return self.find_offset(client, namespace, correlation, &topic, partition, at);
             }
             Command::OpenSession(open) => {
                 return self.open_session(client, namespace, correlation, open);

@@ -1,6 +1,13 @@
 //! The broker over a real journal on disk: what one protocol's commands write, the others' read, and what was
 //! acknowledged is there after a restart.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests"
+)]
+
 use bytes::Bytes;
 use omnilog_broker::*;
 use omnilog_ledger::{Env, JournalOptions};

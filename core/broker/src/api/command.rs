@@ -7,10 +7,6 @@ use serde::{Deserialize, Serialize};
 /// A request to a shard. Each is answered by one [`Reply`] or [`Refusal`] with its correlation number, except those
 /// sent with correlation 0, whose success nobody waits for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the hot variants are the large ones, and they move once"
-)]
 pub enum Command {
     // Logs.
     /// All logs, or these. → [`Reply::Topics`], one `Result` for each asked, in order; all when `None`.

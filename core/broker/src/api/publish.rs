@@ -70,7 +70,7 @@ pub enum Routed {
 }
 
 /// The reply to a [`Publish`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
     /// One for each record, or empty: all [`Routed::Taken`].
     pub outcomes: Vec<Routed>,

@@ -142,7 +142,7 @@ pub struct Unsubscribe {
 }
 
 /// A step of an exchange at QoS 2 that must be journaled before the next packet may leave (MQTT 4.3.3).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionStep {
     /// Before PUBLISH leaves at QoS 2: this entry goes out under this packet id.
     Assign {

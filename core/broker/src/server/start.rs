@@ -206,7 +206,9 @@ fn sequence(
     loop {
         intake.wait(Duration::from_millis(wait_ms), INPUTS_MAX, &mut inputs);
         let stop = inputs.iter().any(|input| matches!(input, Input::Stop));
+        let began = env.clock.monotonic();
         wait_ms = shard.step(now(env), &mut inputs);
+        shard.spent(env.clock.monotonic().saturating_sub(began));
         for job in shard.take_link_jobs() {
             let back = intake.clone();
             cold.submit(Box::new(move |reader| {

@@ -75,6 +75,12 @@ impl Shard {
                 limit: u64::from(limit.unsigned_abs()),
             });
         }
+        let frame_limit = self.journal.frame_bytes_max().saturating_sub(1024);
+        if append.batch.len() > frame_limit {
+            return Err(Refusal::TooLarge {
+                limit: frame_limit as u64,
+            });
+        }
         let Some(fields) = BatchFields::read(&append.batch) else {
             return Err(Refusal::InvalidRecord(
                 "a batch without a header".to_owned(),

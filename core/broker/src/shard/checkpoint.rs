@@ -5,6 +5,9 @@ use omnilog_ledger::{CheckpointStore, Lsn, Pair};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
+/// Where a checkpoint's writer leaves how it went.
+type Outcome = Arc<Mutex<Option<Result<(), String>>>>;
+
 /// How a checkpoint stands.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
@@ -13,7 +16,7 @@ pub(crate) struct Progress {
     last_ms: u64,
     last_bytes: u64,
     /// One that is being written; its writer leaves the outcome here.
-    writing: Option<Arc<Mutex<Option<Result<(), String>>>>>,
+    writing: Option<Outcome>,
     /// One that waits for a writer.
     job: Option<CheckpointJob>,
 }
@@ -24,7 +27,7 @@ pub(crate) struct CheckpointJob {
     lsn: Lsn,
     entries: Vec<Pair>,
     store: Arc<dyn CheckpointStore>,
-    outcome: Arc<Mutex<Option<Result<(), String>>>>,
+    outcome: Outcome,
 }
 
 impl CheckpointJob {

@@ -148,10 +148,10 @@ impl Shard {
         client: ClientId,
         namespace: NamespaceId,
         correlation: u64,
-        name: Name,
+        name: &Name,
         no_ack: bool,
     ) -> Outcome {
-        match self.usable_queue(client, namespace, &name) {
+        match self.usable_queue(client, namespace, name) {
             Ok(id) => {
                 self.after
                     .push(Effect::Get(client, correlation, id, no_ack));

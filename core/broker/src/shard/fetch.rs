@@ -216,11 +216,11 @@ impl Shard {
         client: ClientId,
         namespace: NamespaceId,
         correlation: u64,
-        topic: TopicRef,
+        topic: &TopicRef,
         partition: i32,
         at: OffsetAt,
     ) -> Outcome {
-        let found = self.partition_key(namespace, &topic, partition);
+        let found = self.partition_key(namespace, topic, partition);
         let Some(partition) = found
             .as_ref()
             .ok()

@@ -267,7 +267,7 @@ impl Shard {
     }
 
     /// A read came back: each link takes what its queue is to have.
-    pub(crate) fn pulled(&mut self, pulled: Pulled) {
+    pub(crate) fn pulled(&mut self, pulled: &Pulled) {
         let key = pulled.partition;
         let links: Vec<QueueId> = self
             .state
@@ -304,7 +304,7 @@ impl Shard {
             wanted.push(rows);
         }
         for queue in links {
-            self.advance_link(key, queue, &pulled, &wanted);
+            self.advance_link(key, queue, pulled, &wanted);
         }
     }
 

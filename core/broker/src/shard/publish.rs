@@ -20,6 +20,12 @@ use std::sync::Arc;
 /// What a memory entry costs beside its payload.
 const ENTRY_BYTES: u64 = 128;
 
+/// Room that a frame keeps for decisions: sets of holders, retained messages.
+const FRAME_BYTES: usize = 1 << 20;
+
+/// Room for one record's envelope beside its properties: names and numbers.
+const RECORD_BYTES: usize = 1024;
+
 /// Up to this many queues are named in place; larger sets are interned.
 const INLINE_HOLDERS: usize = 4;
 
@@ -62,6 +68,7 @@ impl Shard {
         let Some(first) = publish.records.first() else {
             return Ok(Published::default());
         };
+        self.check_size(&publish)?;
         let provenance = self.check_address(namespace, &first.envelope.address)?;
         if let Some(dedupe) = publish.dedupe {
             let session = self.state.sessions.get(&dedupe.session);
@@ -118,6 +125,22 @@ impl Shard {
             outcomes,
             duplicate: false,
         })
+    }
+
+    /// Does it fit into a frame, with room for what is decided about it?
+    fn check_size(&self, publish: &Publish) -> Result<(), Refusal> {
+        let beside: usize = publish
+            .records
+            .iter()
+            .map(|record| RECORD_BYTES + record.envelope.properties.len())
+            .sum();
+        let limit = self.journal.frame_bytes_max().saturating_sub(FRAME_BYTES);
+        if publish.batch.len() + beside > limit {
+            return Err(Refusal::TooLarge {
+                limit: limit as u64,
+            });
+        }
+        Ok(())
     }
 
     /// Is this an address that can be published to? Says its provenance.
@@ -403,15 +426,6 @@ impl Shard {
         };
         let key = *topic.partitions.get(index)?;
         Some((key, self.state.partitions.get(&key)?.next_offset))
-    }
-}
-
-impl Default for Published {
-    fn default() -> Self {
-        Self {
-            outcomes: Vec::new(),
-            duplicate: false,
-        }
     }
 }
 

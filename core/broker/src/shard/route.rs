@@ -44,7 +44,7 @@ fn route_key(provenance: Provenance, address: &Address) -> (Provenance, Bytes, B
 }
 
 /// The first level of a publish's path.
-pub(crate) fn path_head<'a>(provenance: Provenance, address: &'a Address) -> &'a [u8] {
+pub(crate) fn path_head(provenance: Provenance, address: &Address) -> &[u8] {
     match address {
         Address::Amqp {
             exchange,
@@ -60,7 +60,7 @@ pub(crate) fn path_head<'a>(provenance: Provenance, address: &'a Address) -> &'a
 }
 
 /// The levels below the first, for routing.
-fn path_rest<'a>(provenance: Provenance, address: &'a Address) -> Vec<&'a [u8]> {
+fn path_rest(provenance: Provenance, address: &Address) -> Vec<&[u8]> {
     match address {
         Address::Amqp { routing_key, .. } => match provenance {
             Provenance::AmqpTopic => words(routing_key).into_iter().skip(1).collect(),
@@ -123,8 +123,8 @@ impl Shard {
                     words: &rest,
                     spelled: amqp_key(rest.iter().copied()),
                 };
-                self.from_exchange(names, head, &key, headers, &mut takers);
-                self.from_filters(names, &levels, true, true, &mut takers);
+                self.bound_to_exchange(names, head, &key, headers, &mut takers);
+                self.matching_filters(names, &levels, true, true, &mut takers);
             }
             Provenance::AmqpDefault => {
                 let keys = std::iter::once(head).chain(more_keys.iter().map(|key| &key[..]));
@@ -133,7 +133,7 @@ impl Shard {
                         takers.insert(*queue, (2, None));
                     }
                 }
-                self.from_filters(names, &levels, false, false, &mut takers);
+                self.matching_filters(names, &levels, false, false, &mut takers);
             }
             Provenance::AmqpTopic | Provenance::AmqpExchange | Provenance::AmqpPredeclared => {
                 if let Address::Amqp {
@@ -146,7 +146,7 @@ impl Shard {
                             words: &words(key),
                             spelled: key.clone(),
                         };
-                        self.from_exchange(names, exchange, &key, headers, &mut takers);
+                        self.bound_to_exchange(names, exchange, &key, headers, &mut takers);
                     }
                     let internal = names
                         .exchanges
@@ -154,7 +154,7 @@ impl Shard {
                         .is_some_and(|exchange| exchange.declared.internal);
                     if !internal {
                         let everywhere = provenance != Provenance::AmqpPredeclared;
-                        self.from_filters(names, &levels, everywhere, false, &mut takers);
+                        self.matching_filters(names, &levels, everywhere, false, &mut takers);
                     }
                 }
             }
@@ -182,7 +182,7 @@ impl Shard {
     }
 
     /// An exchange's bindings, those of exchanges bound to it, and alternates where nothing matched.
-    fn from_exchange(
+    fn bound_to_exchange(
         &self,
         names: &Namespace,
         name: &[u8],
@@ -225,7 +225,7 @@ impl Shard {
     }
 
     /// MQTT filters, and `amq.topic`'s bindings where the provenance says so.
-    fn from_filters(
+    fn matching_filters(
         &self,
         names: &Namespace,
         levels: &[&[u8]],
@@ -266,7 +266,7 @@ impl Shard {
                             words: levels,
                             spelled,
                         };
-                        self.from_exchange(names, &name, &key, &Vec::new(), takers);
+                        self.bound_to_exchange(names, &name, &key, &Vec::new(), takers);
                     }
                 },
                 Target::Bound(_) => {}

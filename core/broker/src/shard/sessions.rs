@@ -12,6 +12,9 @@ use crate::state::session::{OutgoingState, Waiting};
 /// How long the holder of a session may take to let go of it before it is cut off.
 const TAKEOVER_MS: i64 = 1000;
 
+/// A delivery in flight: its packet id, and queue, entry and QoS until PUBREC came.
+type Flight = (u16, Option<(QueueId, EntryId, u8)>);
+
 /// A session's entries ready and in flight that are looked up when it resumes, at the most; the rest follow as new.
 const OUTGOING_MAX: usize = 65_535;
 
@@ -150,8 +153,7 @@ impl Shard {
                 Some((flight.queue, flight.entry, flight.qos)),
             )
         });
-        let mut flights: Vec<(u16, Option<(QueueId, EntryId, u8)>)> =
-            qos2.chain(qos1).take(OUTGOING_MAX).collect();
+        let mut flights: Vec<Flight> = qos2.chain(qos1).take(OUTGOING_MAX).collect();
         // In the order in which they were sent first: that of their entries.
         flights.sort_by_key(|(_, flight)| flight.map_or(EntryId(0), |(_, entry, _)| entry));
         for (packet_id, flight) in flights {

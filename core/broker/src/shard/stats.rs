@@ -4,6 +4,11 @@ use crate::api::*;
 use crate::shard::Shard;
 
 impl Shard {
+    /// Counts time that the sequencer spent in a step.
+    pub(crate) fn spent(&mut self, time: std::time::Duration) {
+        self.stats.decide_ns += u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    }
+
     pub(crate) fn figures(&self) -> Stats {
         let files = self.journal.files();
         let mut stats = self.stats.clone();

@@ -30,10 +30,7 @@ impl Retained {
                 node.children
                     .insert(Bytes::copy_from_slice(level), Node::default());
             }
-            let Some(child) = node.children.get_mut(level) else {
-                return None;
-            };
-            node = child;
+            node = node.children.get_mut(level)?;
         }
         let before = node.here.replace((topic.clone(), sequence));
         if before.is_none() {
@@ -81,29 +78,17 @@ impl Retained {
         let mut open = vec![(&self.root, 0)];
         while let Some((node, depth)) = open.pop() {
             // Neither wildcard matches a first level that starts with `$` (MQTT 4.7.2-1).
-            let shown = |level: &Bytes| depth > 0 || !level.starts_with(b"$");
+            let at_root = std::ptr::eq(node, &raw const self.root);
+            let shown = |level: &Bytes| !at_root || !level.starts_with(b"$");
+            let children = node.children.iter().filter(|(level, _)| shown(level));
             match levels.get(depth) {
                 None => found.extend(node.here.iter().cloned()),
                 Some(&b"#") => {
-                    if depth > 0 {
-                        found.extend(node.here.iter().cloned());
-                    }
-                    let children = node.children.iter().filter(|(level, _)| shown(level));
-                    open.extend(children.map(|(_, child)| (child, depth.max(1))));
-                    // The children are visited under the same `#`: depth points at it unless it was the first level.
-                    if depth == 0 {
-                        let mut below: Vec<&Node> =
-                            open.drain(..).map(|(child, _)| child).collect();
-                        while let Some(child) = below.pop() {
-                            found.extend(child.here.iter().cloned());
-                            below.extend(child.children.values());
-                        }
-                    }
+                    // This node (`a/#` matches `a`) and all below it, under the same `#`.
+                    found.extend(node.here.iter().cloned());
+                    open.extend(children.map(|(_, child)| (child, depth)));
                 }
-                Some(&b"+") => {
-                    let children = node.children.iter().filter(|(level, _)| shown(level));
-                    open.extend(children.map(|(_, child)| (child, depth + 1)));
-                }
+                Some(&b"+") => open.extend(children.map(|(_, child)| (child, depth + 1))),
                 Some(level) => {
                     open.extend(node.children.get(*level).map(|child| (child, depth + 1)));
                 }
@@ -132,5 +117,56 @@ impl Retained {
             .map(|(_, held)| held)
             .filter(|held| *held >= sequence)
             .min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Retained;
+    use bytes::Bytes;
+
+    fn table(topics: &[&'static str]) -> Retained {
+        let mut retained = Retained::default();
+        for (topic, sequence) in topics.iter().zip(1..) {
+            retained.set(&Bytes::from_static(topic.as_bytes()), sequence);
+        }
+        retained
+    }
+
+    fn matching(retained: &Retained, filter: &str) -> Vec<u64> {
+        let mut found: Vec<u64> = retained
+            .matching(filter.as_bytes())
+            .into_iter()
+            .map(|(_, sequence)| sequence)
+            .collect();
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn filters_find_every_topic_they_match() {
+        let retained = table(&["a", "a/b", "a/b/c", "/a", "$SYS/x", "b/b"]);
+        assert_eq!(matching(&retained, "#"), [1, 2, 3, 4, 6]);
+        assert_eq!(matching(&retained, "a/#"), [1, 2, 3]);
+        assert_eq!(matching(&retained, "+/b"), [2, 6]);
+        assert_eq!(matching(&retained, "+"), [1]);
+        assert_eq!(matching(&retained, "/+"), [4]);
+        assert_eq!(matching(&retained, "$SYS/#"), [5]);
+        assert_eq!(matching(&retained, "a/b/c"), [3]);
+        assert_eq!(matching(&retained, "a/b/c/d"), [0; 0]);
+    }
+
+    #[test]
+    fn a_cleared_topic_leaves_its_neighbours() {
+        let mut retained = table(&["a", "a/b", "a/b/c", "a/d"]);
+        assert_eq!(retained.clear(b"a/b"), Some(2));
+        assert_eq!(retained.clear(b"a/b"), None);
+        assert_eq!(matching(&retained, "#"), [1, 3, 4]);
+        assert_eq!(retained.clear(b"a/b/c"), Some(3));
+        assert_eq!(retained.clear(b"a"), Some(1));
+        assert_eq!(matching(&retained, "#"), [4]);
+        assert_eq!(retained.clear(b"a/d"), Some(4));
+        assert_eq!(retained.len(), 0);
+        assert!(retained.root.children.is_empty());
     }
 }
