@@ -69,7 +69,7 @@ impl Gather {
             .get_or_insert_with(|| BatchBuilder::new(BatchOptions::default()));
         let appended = builder.append(&NewRecord {
             timestamp: now_ms,
-            key: key_of(incoming.topic),
+            key: mapping::key_of(incoming.topic).as_deref(),
             value: Some(Pieces::One(incoming.payload)),
             headers,
         });
@@ -144,12 +144,6 @@ pub(crate) fn first_level(topic: &[u8]) -> &[u8] {
     topic.get(..end.unwrap_or(topic.len())).unwrap_or(topic)
 }
 
-/// The levels below the first: the record's key. None is not the same as an empty one.
-fn key_of(topic: &[u8]) -> Option<&[u8]> {
-    let slash = topic.iter().position(|&byte| byte == b'/')?;
-    topic.get(slash + 1..)
-}
-
 fn retain_action(incoming: &Incoming<'_>) -> Option<RetainAction> {
     match (incoming.retain, incoming.payload.is_empty()) {
         (false, _) => None,
@@ -206,11 +200,8 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_what_follows_the_first_level() {
-        assert_eq!(key_of(b"a"), None);
-        assert_eq!(key_of(b"a/"), Some(&b""[..]));
-        assert_eq!(key_of(b"a/b/c"), Some(&b"b/c"[..]));
-        assert_eq!(key_of(b"/b"), Some(&b"b"[..]));
+    fn the_first_level_may_be_empty() {
+        assert_eq!(first_level(b"a/b"), b"a");
         assert_eq!(first_level(b"/b"), b"");
     }
 }

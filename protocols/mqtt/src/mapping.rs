@@ -16,17 +16,22 @@
 //! |---|---|
 //! | Kafka topic `orders`, key `eu/created` | `orders/eu/created` |
 //! | Kafka topic `orders`, no key / empty key | `orders` / `orders/` |
+//! | Kafka topic `orders`, key of bytes that no topic can have | `orders/~b64...`, base64 for URLs of the key |
 //! | AMQP exchange `orders`, routing key `eu.created` / empty | `orders/eu/created` / `orders` |
 //! | AMQP `amq.topic`, routing key `orders.eu` | `orders/eu` |
 //! | AMQP default exchange, routing key `orders.eu` | `orders.eu` |
 //!
-//! In a level that came from elsewhere the bytes that MQTT can't have there (`+`, `#`, U+0000, what is no UTF-8, an
-//! AMQP word's `/`, a leading `$`) are spelled `%HH`; so is a `%` that would read as the start of such a spelling.
+//! In a name or an AMQP word the bytes that MQTT can't have in a level (`+`, `#`, U+0000, what is no UTF-8, `/`, a
+//! leading `$`) are spelled `%HH`; so is a `%` that would read as the start of such a spelling. A key that starts with
+//! `~b64` by itself is spelled in base64, too, so that an MQTT client that publishes to a spelled topic writes that key.
 
 use crate::codec::{Properties, Property, Version, is_topic_name};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
 use omnilog_broker::{Address, Envelope, Message, Provenance};
 use omnilog_record::{Record, RecordBase};
+use std::borrow::Cow;
 
 const CONTENT_TYPE: &[u8] = b"content-type";
 const CONTENT_ENCODING: &[u8] = b"content-encoding";
@@ -34,6 +39,9 @@ const CORRELATION_ID: &[u8] = b"correlation-id";
 const REPLY_TO: &[u8] = b"reply-to";
 const EXPIRATION: &[u8] = b"expiration";
 const DELIVERY_MODE: &[u8] = b"delivery-mode";
+
+/// What a key spelled in base64 starts with.
+const BASE64: &[u8] = b"~b64";
 
 /// A record's headers, made of MQTT properties.
 #[derive(Debug, Default)]
@@ -199,24 +207,29 @@ pub(crate) fn topic_of(address: &Address) -> Bytes {
     match address {
         Address::Mqtt { topic } => return topic.clone(),
         Address::Kafka { topic: name, key } => {
-            put_first(&mut topic, name, true);
+            put_first(&mut topic, name);
             if let Some(key) = key {
                 topic.put_u8(b'/');
-                put_level(&mut topic, key, |byte| b"+#\0".contains(&byte));
+                if is_plain_key(key) {
+                    topic.put_slice(key);
+                } else {
+                    topic.put_slice(BASE64);
+                    topic.put_slice(URL_SAFE_NO_PAD.encode(key).as_bytes());
+                }
             }
         }
         Address::Amqp {
             exchange,
             routing_key,
         } => match exchange.as_ref() {
-            b"" => put_first(&mut topic, routing_key, true),
+            b"" => put_first(&mut topic, routing_key),
             b"amq.topic" => {
                 let mut words = routing_key.split(|&byte| byte == b'.');
-                put_first(&mut topic, words.next().unwrap_or_default(), true);
+                put_first(&mut topic, words.next().unwrap_or_default());
                 words.for_each(|word| put_word(&mut topic, word));
             }
             exchange => {
-                put_first(&mut topic, exchange, true);
+                put_first(&mut topic, exchange);
                 if !routing_key.is_empty() {
                     routing_key
                         .split(|&byte| byte == b'.')
@@ -228,13 +241,32 @@ pub(crate) fn topic_of(address: &Address) -> Bytes {
     topic.freeze()
 }
 
+/// Can these bytes stand in a topic as they are, and be taken for nothing else?
+fn is_plain_key(key: &[u8]) -> bool {
+    !key.starts_with(BASE64)
+        && !key.iter().any(|byte| b"+#\0".contains(byte))
+        && std::str::from_utf8(key).is_ok()
+}
+
+/// The key of what is published to this topic: the levels below the first. None is not the same as an empty one.
+pub(crate) fn key_of(topic: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let slash = topic.iter().position(|&byte| byte == b'/')?;
+    let levels = topic.get(slash + 1..)?;
+    let spelled = levels
+        .strip_prefix(BASE64)
+        .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
+        // Only what would be spelled like this is a spelling; anything else is itself.
+        .filter(|key| !is_plain_key(key));
+    Some(spelled.map_or(Cow::Borrowed(levels), Cow::Owned))
+}
+
 fn put_word(topic: &mut BytesMut, word: &[u8]) {
     topic.put_u8(b'/');
     put_level(topic, word, |byte| b"+#\0/".contains(&byte));
 }
 
 /// A first level: it must not start with `$`, which is the server's.
-fn put_first(topic: &mut BytesMut, level: &[u8], escape_slash: bool) {
+fn put_first(topic: &mut BytesMut, level: &[u8]) {
     let rest = match level.split_first() {
         Some((b'$', rest)) => {
             topic.put_slice(b"%24");
@@ -242,9 +274,7 @@ fn put_first(topic: &mut BytesMut, level: &[u8], escape_slash: bool) {
         }
         _ => level,
     };
-    put_level(topic, rest, |byte| {
-        b"+#\0".contains(&byte) || (escape_slash && byte == b'/')
-    });
+    put_level(topic, rest, |byte| b"+#\0/".contains(&byte));
 }
 
 /// Appends a level, spelling what `forbidden` names, what is no UTF-8, and a `%` that would read as a spelling.

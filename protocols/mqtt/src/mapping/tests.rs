@@ -38,11 +38,33 @@ fn addresses_become_topics_as_the_table_says() {
 #[test]
 fn what_mqtt_cannot_have_in_a_level_is_spelled() {
     assert_eq!(kafka(b"$SYS", None), "%24SYS");
-    assert_eq!(kafka(b"t", Some(b"a+b/#\0")), "t/a%2Bb/%23%00");
-    assert_eq!(kafka(b"t", Some(b"\xff\xc3\xa9")), "t/%FFé");
-    assert_eq!(kafka(b"t", Some(b"100%/%2B")), "t/100%/%252B");
+    assert_eq!(kafka(b"t", Some(b"100%/%2B")), "t/100%/%2B");
+    assert_eq!(kafka(b"t", Some(b"\0\xff\xfe")), "t/~b64AP_-");
+    assert_eq!(kafka(b"t", Some(b"a/+")), "t/~b64YS8r");
+    assert_eq!(kafka(b"100%/%2B", None), "100%%2F%252B");
     assert_eq!(amqp(b"e", b"a/b.c"), "e/a%2Fb/c");
     assert_eq!(amqp(b"e", b"."), "e//");
+}
+
+#[test]
+fn the_key_is_what_follows_the_first_level() {
+    assert_eq!(key_of(b"a"), None);
+    assert_eq!(key_of(b"a/").as_deref(), Some(&b""[..]));
+    assert_eq!(key_of(b"a/b/c").as_deref(), Some(&b"b/c"[..]));
+    assert_eq!(key_of(b"/b").as_deref(), Some(&b"b"[..]));
+    for topic in [&b"a/~b64"[..], b"a/~b64YWI", b"a/~b64??", b"a/~b64AP_-/x"] {
+        assert_eq!(key_of(topic).as_deref(), Some(&topic[2..]), "no spelling");
+    }
+}
+
+#[test]
+fn every_key_comes_back_from_its_topic() {
+    let keys: [&'static [u8]; 6] = [b"", b"a/b", b"\0", b"\xff\xfe", b"~b64", b"#"];
+    for key in keys {
+        let topic = kafka(b"t", Some(key));
+        assert!(is_topic_name(&topic), "{topic:?}");
+        assert_eq!(key_of(&topic).as_deref(), Some(key), "{topic:?}");
+    }
 }
 
 fn message(provenance: Provenance, mapped: u16, headers: &[(&[u8], Option<&[u8]>)]) -> Message {
