@@ -99,6 +99,8 @@ pub(crate) struct KafkaSession {
     client_id: StrBytes,
     /// The server stops: what is being written is still answered, then the connection closes.
     stopping: bool,
+    /// The time of the call that is being handled.
+    now: Instant,
     /// When the connection is closed for want of requests.
     idle_at: Instant,
 }
@@ -106,6 +108,7 @@ pub(crate) struct KafkaSession {
 impl KafkaSession {
     pub(crate) fn new(context: Context, now: Instant) -> Self {
         Self {
+            now,
             idle_at: now + context.config.idle_max,
             context,
             gate: Gate::new(),
@@ -188,7 +191,10 @@ impl KafkaSession {
         }
         codec::check(request.api, request.version, &body).map_err(rescue::codec)?;
         if is_sasl {
-            if let Some(reply) = self.gate.sasl(&mut self.context, &request, &body)? {
+            if let Some(reply) = self
+                .gate
+                .sasl(&mut self.context, &request, &body, self.now)?
+            {
                 self.slots.set(number, Stage::Done(Some(reply)));
             }
             return Ok(());
@@ -262,6 +268,7 @@ impl Session for KafkaSession {
         input: &mut BytesMut,
         out: &mut Outbox,
     ) -> Result<(), ConnectionError> {
+        self.now = now;
         self.idle_at = now + self.context.config.idle_max;
         loop {
             let frame = codec::next_frame(input, self.frame_bytes_max()).map_err(rescue::codec)?;
@@ -276,10 +283,11 @@ impl Session for KafkaSession {
 
     fn on_event(
         &mut self,
-        _now: Instant,
+        now: Instant,
         event: Event,
         out: &mut Outbox,
     ) -> Result<(), ConnectionError> {
+        self.now = now;
         match event {
             Event::Reply {
                 correlation,
@@ -303,6 +311,7 @@ impl Session for KafkaSession {
         signal: Signal,
         out: &mut Outbox,
     ) -> Result<(), ConnectionError> {
+        self.now = now;
         match signal {
             Signal::Group { request, reply } => {
                 // A member's wait for its group is no idleness.
@@ -310,14 +319,21 @@ impl Session for KafkaSession {
                 self.answer(request, Answer::Group(reply), out)
             }
             Signal::Authenticated(result) => {
-                let (slot, reply) = self.gate.authenticated(&mut self.context, result)?;
-                self.slots.set(slot, Stage::Done(Some(reply)));
+                let told = self.gate.authenticated(&mut self.context, result, now)?;
+                if let Some((slot, reply)) = told {
+                    self.slots.set(slot, Stage::Done(Some(reply)));
+                }
                 self.advance(out)
             }
         }
     }
 
     fn on_deadline(&mut self, now: Instant, out: &mut Outbox) -> Result<(), ConnectionError> {
+        self.now = now;
+        if let Some((slot, reply)) = self.gate.take_due(now) {
+            self.slots.set(slot, Stage::Done(Some(reply)));
+            self.advance(out)?;
+        }
         if now >= self.idle_at {
             if self.slots.is_empty() {
                 out.close(Close::Flushed);
@@ -329,7 +345,11 @@ impl Session for KafkaSession {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        Some(self.idle_at)
+        Some(
+            self.gate
+                .deadline()
+                .map_or(self.idle_at, |at| at.min(self.idle_at)),
+        )
     }
 
     fn on_closed(&mut self, _now: Instant, _cause: ClosedBy, _out: &mut Outbox) {}

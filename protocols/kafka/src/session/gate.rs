@@ -1,5 +1,7 @@
 //! Who a connection's client is: SASL (KIP-43, KIP-152), and what may be asked before.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{
@@ -22,6 +24,17 @@ const MECHANISMS: [Mechanism; 3] = [
     Mechanism::ScramSha512,
 ];
 
+/// How long a failure is kept from the client, so that guessing is slow
+/// (`connection.failed.authentication.delay.ms`).
+const FAILURE_DELAY: Duration = Duration::from_millis(100);
+
+/// A response that is told later.
+struct Held {
+    slot: u64,
+    reply: Reply,
+    at: Instant,
+}
+
 /// Where a connection stands with its authentication.
 pub(super) struct Gate {
     /// The exchange that SaslHandshake chose and SaslAuthenticate carries on.
@@ -30,6 +43,8 @@ pub(super) struct Gate {
     checking: Option<Request>,
     /// The client failed to say who it is: it is told so, and nothing else is taken from it.
     failed: bool,
+    /// The response that tells it.
+    held: Option<Held>,
 }
 
 impl Gate {
@@ -38,6 +53,7 @@ impl Gate {
             exchange: None,
             checking: None,
             failed: false,
+            held: None,
         }
     }
 
@@ -53,7 +69,18 @@ impl Gate {
 
     /// Is the outcome of a check awaited?
     pub(super) fn is_busy(&self) -> bool {
-        self.checking.is_some()
+        self.checking.is_some() || self.held.is_some()
+    }
+
+    /// When a response that is held is to be told.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.held.as_ref().map(|held| held.at)
+    }
+
+    /// The slot and the response whose time has come.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<(u64, Reply)> {
+        let held = self.held.take_if(|held| held.at <= now)?;
+        Some((held.slot, held.reply))
     }
 
     /// Lets a request other than SASL's pass; a client that has not said who it is may be let in
@@ -80,6 +107,7 @@ impl Gate {
         context: &mut Context,
         request: &Request,
         body: &Bytes,
+        now: Instant,
     ) -> Result<Option<Reply>, ConnectionError> {
         if self.failed {
             return Err(ConnectionError::refused("authentication failed"));
@@ -91,7 +119,7 @@ impl Gate {
             }
             _ => {
                 let authenticate: SaslAuthenticateRequest = decode(request, body)?;
-                self.authenticate(context, request, &authenticate.auth_bytes)
+                self.authenticate(context, request, &authenticate.auth_bytes, now)
             }
         }
     }
@@ -128,6 +156,7 @@ impl Gate {
         context: &mut Context,
         request: &Request,
         message: &[u8],
+        now: Instant,
     ) -> Result<Option<Reply>, ConnectionError> {
         let Some(exchange) = &mut self.exchange else {
             let error = ResponseError::IllegalSaslState;
@@ -152,24 +181,28 @@ impl Gate {
             Step::Done { principal, last } => {
                 self.admit(context, request, principal, last).map(Some)
             }
-            Step::Denied(denied) => self.deny(request, denied).map(Some),
+            Step::Denied(denied) => self.deny(request, denied, now).map(|()| None),
         }
     }
 
-    /// Takes the outcome of a check; the slot whose response it is, and the response.
+    /// Takes the outcome of a check; the slot whose response it is and the response, unless that
+    /// is held.
     pub(super) fn authenticated(
         &mut self,
         context: &mut Context,
         outcome: Result<Principal, Denied>,
-    ) -> Result<(u64, Reply), ConnectionError> {
+        now: Instant,
+    ) -> Result<Option<(u64, Reply)>, ConnectionError> {
         let Some(request) = self.checking.take() else {
             return Err(ConnectionError::failure("outcome of no check"));
         };
-        let reply = match outcome {
-            Ok(principal) => self.admit(context, &request, principal, Vec::new()),
-            Err(denied) => self.deny(&request, denied),
-        };
-        Ok((request.number, reply?))
+        match outcome {
+            Ok(principal) => {
+                let reply = self.admit(context, &request, principal, Vec::new())?;
+                Ok(Some((request.number, reply)))
+            }
+            Err(denied) => self.deny(&request, denied, now).map(|()| None),
+        }
     }
 
     fn admit(
@@ -188,12 +221,23 @@ impl Gate {
     }
 
     /// The client hears that it failed, not why; after it, nothing more is taken.
-    fn deny(&mut self, request: &Request, denied: Denied) -> Result<Reply, ConnectionError> {
+    fn deny(
+        &mut self,
+        request: &Request,
+        denied: Denied,
+        now: Instant,
+    ) -> Result<(), ConnectionError> {
         self.exchange = None;
         self.failed = true;
         tracing::info!(%denied, "authentication failed");
         let text = "Authentication failed: invalid credentials".to_owned();
-        failed(request, ResponseError::SaslAuthenticationFailed, text)
+        let reply = failed(request, ResponseError::SaslAuthenticationFailed, text)?;
+        self.held = Some(Held {
+            slot: request.number,
+            reply,
+            at: now + FAILURE_DELAY,
+        });
+        Ok(())
     }
 }
 
