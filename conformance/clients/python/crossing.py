@@ -46,7 +46,7 @@ class Kafka:
             got.append((m.key(), m.value(), m.headers() or []))
             last = time.monotonic()
         c.close()
-        equal(len(got), count, f"records read from Kafka topic: {[(k, v[:20]) for k, v, _ in got]}")
+        equal(len(got), count, f"records read from Kafka topic: {[(k, (v or b"")[:20]) for k, v, _ in got]}")
         return got
 
 
@@ -111,7 +111,7 @@ def holds(actual, wanted, what):
 
 def cell(writer, reader):
     def register(function):
-        return case(f"crossing/{writer}_to_{reader}")(function)
+        return case(f"matrix/{writer}_to_{reader}")(function)
 
     return register
 
@@ -289,7 +289,7 @@ def mqtt_mqtt(target):
 # The provenance table.
 
 
-@case("crossing/pika_default_publish_readable_from_kafka")
+@case("names/pika_default_publish_readable_from_kafka")
 def pika_default(target):
     name = target.name("n")
     connection, channel = channel_of(target)
@@ -301,7 +301,7 @@ def pika_default(target):
     connection.close()
 
 
-@case("crossing/provenance")
+@case("names/provenance")
 def provenance(target):
     name = target.name("n")
     kafka = Kafka(target, name)
@@ -354,7 +354,7 @@ def provenance(target):
     own.channel.queue_delete(name)
 
 
-@case("crossing/one_name_three_readers")
+@case("names/one_name_three_readers")
 def one_name(target):
     """An AMQP queue, a Kafka group and an MQTT session on one name, each with its own progress."""
     name = target.name("n")

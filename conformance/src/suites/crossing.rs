@@ -5,18 +5,18 @@ use crate::case::{Case, Client};
 
 pub(super) fn cases() -> Vec<Case> {
     [
-        "crossing/kafka_to_kafka",
-        "crossing/kafka_to_amqp",
-        "crossing/kafka_to_mqtt",
-        "crossing/amqp_to_kafka",
-        "crossing/amqp_to_amqp",
-        "crossing/amqp_to_mqtt",
-        "crossing/mqtt_to_kafka",
-        "crossing/mqtt_to_amqp",
-        "crossing/mqtt_to_mqtt",
-        "crossing/pika_default_publish_readable_from_kafka",
-        "crossing/provenance",
-        "crossing/one_name_three_readers",
+        "matrix/kafka_to_kafka",
+        "matrix/kafka_to_amqp",
+        "matrix/kafka_to_mqtt",
+        "matrix/amqp_to_kafka",
+        "matrix/amqp_to_amqp",
+        "matrix/amqp_to_mqtt",
+        "matrix/mqtt_to_kafka",
+        "matrix/mqtt_to_amqp",
+        "matrix/mqtt_to_mqtt",
+        "names/pika_default_publish_readable_from_kafka",
+        "names/provenance",
+        "names/one_name_three_readers",
     ]
     .map(|name| driver("crossing", ALL, Client::Python, name))
     .to_vec()
