@@ -30,6 +30,8 @@ pub(crate) struct Pulled {
     /// Everything below this has been looked at.
     pub(crate) next_offset: i64,
     pub(crate) batches: Vec<PulledBatch>,
+    /// The files could not be read; it is tried again when there is more to read.
+    pub(crate) failed: bool,
 }
 
 /// A batch taken apart: uncompressed, each record with its envelope and offset.
@@ -53,6 +55,7 @@ impl LinkJob {
             from: self.from,
             next_offset: self.until,
             batches: Vec::new(),
+            failed: false,
         };
         if !self.here.is_empty() {
             for (base_offset, base_sequence, stored) in &self.here {
@@ -77,6 +80,7 @@ impl LinkJob {
             Err(error) => {
                 tracing::error!(partition = self.partition, %error, "a link can't read");
                 pulled.next_offset = self.from;
+                pulled.failed = true;
             }
         }
         pulled

@@ -38,7 +38,7 @@ use clients::ClientState;
 use fetch::ParkedFetch;
 use omnilog_ledger::{Journal, Lsn, Section, ShardId};
 use release::{Effect, Pending};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// The time of a step.
@@ -86,13 +86,16 @@ pub(crate) struct Shard {
     posting: Vec<ClientId>,
     /// Fetches that wait for more, and their deadlines.
     parked: BTreeMap<u64, ParkedFetch>,
+    parked_deadlines: BTreeSet<(u64, u64)>,
     next_parked: u64,
     /// Sessions by the time something of theirs is due.
-    session_timers: std::collections::BTreeSet<(i64, SessionId)>,
+    session_timers: BTreeSet<(i64, SessionId)>,
     next_retention_ms: u64,
     checkpoint: Progress,
     /// Reads that links want done, taken by whoever drives the shard.
     link_jobs: Vec<LinkJob>,
+    /// Partitions whose links may have something to read.
+    link_news: BTreeSet<u64>,
     blocked: bool,
     /// Bytes of groups submitted since the start.
     bytes_written: u64,

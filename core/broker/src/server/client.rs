@@ -157,7 +157,7 @@ impl Client {
                     }
                 }
             }
-            if self.parcels.is_empty() && self.reading.is_none() && self.mailbox.drained() > 0 {
+            if self.parcels.is_empty() && self.reading.is_none() && self.mailbox.drained() {
                 self.shared
                     .intake
                     .put(self.namespace, Input::Drained(self.id));

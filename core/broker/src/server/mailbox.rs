@@ -4,7 +4,7 @@ use crate::api::{Delivery, Event, Fetched, Name, OffsetAt, Refusal, SessionOpene
 use bytes::Bytes;
 use omnilog_ledger::ShardId;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 /// What lies in a mailbox: an event, or one whose payload is yet to be read from the journal's files.
@@ -94,6 +94,8 @@ pub(crate) struct Mailbox {
     parcels: Mutex<Vec<Parcel>>,
     /// Payload bytes of deliveries not taken yet, and of those taken but not reported drained.
     bytes: AtomicU64,
+    /// The shard has paused this connection's deliveries until it has drained.
+    paused: AtomicBool,
     notify: Notify,
 }
 
@@ -144,8 +146,14 @@ impl Mailbox {
         true
     }
 
-    /// Forgets the size of what was taken; says how much that was.
-    pub(crate) fn drained(&self) -> u64 {
-        self.bytes.swap(0, Ordering::Relaxed)
+    /// Notes that deliveries are paused. Parcels put in after it carry the news to the reader.
+    pub(crate) fn pause(&self) {
+        self.paused.store(true, Ordering::Release);
+    }
+
+    /// Forgets the size of what was taken; says whether the shard waits to hear of it.
+    pub(crate) fn drained(&self) -> bool {
+        self.bytes.store(0, Ordering::Relaxed);
+        self.paused.swap(false, Ordering::AcqRel)
     }
 }

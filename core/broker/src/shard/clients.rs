@@ -83,6 +83,7 @@ impl Shard {
         state.outbox_bytes += bytes;
         if state.outbox_bytes + state.mailbox.bytes() > self.config.mailbox_bytes_max {
             state.paused = true;
+            state.mailbox.pause();
         }
     }
 

@@ -28,6 +28,12 @@ impl Shard {
                 queue.dirty = false;
             }
             self.dispatch(*id);
+            // A queue with room again wants more of what its links read.
+            if let Some(queue) = self.state.queues.get(id)
+                && !queue.linked_to.is_empty()
+            {
+                self.link_news.extend(&queue.linked_to);
+            }
         }
         // Queues that became dirty meanwhile stay for the next round; the buffer is kept.
         queues.clear();

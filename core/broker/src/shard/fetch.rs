@@ -45,6 +45,7 @@ impl Shard {
             }
         }
         let deadline_ms = self.now.monotonic_ms + u64::from(fetch.wait_ms_max);
+        self.parked_deadlines.insert((deadline_ms, id));
         self.parked.insert(
             id,
             ParkedFetch {
@@ -64,6 +65,9 @@ impl Shard {
             return;
         };
         partition.high_watermark = partition.high_watermark.max(offset);
+        if partition.linked {
+            self.link_news.insert(key);
+        }
         for id in partition.waiters.clone() {
             let Some(parked) = self.parked.get(&id) else {
                 continue;
@@ -93,6 +97,7 @@ impl Shard {
         let Some(parked) = self.parked.remove(&id) else {
             return;
         };
+        self.parked_deadlines.remove(&(parked.deadline_ms, id));
         for asked in &parked.fetch.partitions {
             if let Ok((_, key)) =
                 self.partition_key(parked.namespace, &asked.topic, asked.partition)

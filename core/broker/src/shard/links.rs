@@ -68,6 +68,7 @@ impl Shard {
         offset: i64,
         routed_from: i64,
     ) {
+        self.link_news.insert(partition);
         let durable = self
             .state
             .queues
@@ -185,38 +186,32 @@ impl Shard {
 
     /// Starts reads for links that have fallen behind and whose queues have room.
     pub(crate) fn pump_links(&mut self) {
-        if self.state.links.is_empty() {
-            return;
-        }
-        let mut jobs: Vec<(u64, i64)> = Vec::new();
-        let mut reading: Vec<u64> = Vec::new();
-        for ((partition, queue), link) in &self.state.links {
-            if link.reading {
-                reading.push(*partition);
-                continue;
-            }
-            let behind = self
+        for partition in std::mem::take(&mut self.link_news) {
+            let links = (partition, QueueId(0))..=(partition, QueueId(u64::MAX));
+            let high_watermark = self
                 .state
                 .partitions
-                .get(partition)
-                .is_some_and(|known| link.next_offset < known.high_watermark);
-            let room = self
-                .state
-                .queues
-                .get(queue)
-                .is_some_and(|queue| queue.ready_count() < READY_MAX);
-            if behind && room {
-                match jobs.last_mut() {
-                    Some((known, from)) if known == partition => {
-                        *from = (*from).min(link.next_offset)
-                    }
-                    _ => jobs.push((*partition, link.next_offset)),
+                .get(&partition)
+                .map_or(0, |known| known.high_watermark);
+            let mut from = None;
+            let mut reading = false;
+            for ((_, queue), link) in self.state.links.range(links) {
+                reading |= link.reading;
+                let behind = link.next_offset < high_watermark;
+                let room = self
+                    .state
+                    .queues
+                    .get(queue)
+                    .is_some_and(|queue| queue.ready_count() < READY_MAX);
+                if behind && room {
+                    from =
+                        Some(from.map_or(link.next_offset, |from: i64| from.min(link.next_offset)));
                 }
             }
-        }
-        jobs.retain(|(partition, _)| !reading.contains(partition));
-        for (partition, from) in jobs {
-            self.start_read(partition, from);
+            // A read that is under way looks again when it comes back.
+            if let Some(from) = from.filter(|_| !reading) {
+                self.start_read(partition, from);
+            }
         }
     }
 
@@ -269,6 +264,9 @@ impl Shard {
     /// A read came back: each link takes what its queue is to have.
     pub(crate) fn pulled(&mut self, pulled: &Pulled) {
         let key = pulled.partition;
+        if !pulled.failed {
+            self.link_news.insert(key);
+        }
         let links: Vec<QueueId> = self
             .state
             .links
@@ -319,8 +317,22 @@ impl Shard {
             return;
         };
         let (start, routed_from, durable) = (link.next_offset, link.routed_from, link.durable);
-        if start < pulled.from || start >= pulled.next_offset {
+        let log_start = self
+            .state
+            .partitions
+            .get(&key)
+            .map_or(0, |known| known.log_start);
+        // A link whose queue had no room may be further behind than this read began.
+        if start.max(log_start) < pulled.from || start >= pulled.next_offset {
             return;
+        }
+        if start < log_start {
+            tracing::warn!(
+                queue = id.0,
+                start,
+                log_start,
+                "retention has passed a link: a gap"
+            );
         }
         let mut runs: Vec<(u64, u64)> = Vec::new();
         let mut entries: Vec<TailEntry> = Vec::new();

@@ -102,11 +102,13 @@ impl Shard {
             acked_since_ms: None,
             posting: Vec::new(),
             parked: BTreeMap::new(),
+            parked_deadlines: BTreeSet::new(),
             next_parked: 0,
             session_timers: BTreeSet::new(),
             next_retention_ms: now.monotonic_ms,
             checkpoint: Default::default(),
             link_jobs: Vec::new(),
+            link_news: BTreeSet::new(),
             blocked: false,
             bytes_written: 0,
             stats: Stats::default(),
@@ -141,9 +143,8 @@ impl Shard {
             };
             queue.had_consumer |= queue.kind == QueueKind::Classic && queue.declared.auto_delete;
         }
-        for link in self.state.links.values_mut() {
-            link.durable = true;
-        }
+        self.link_news
+            .extend(self.state.links.keys().map(|(partition, _)| *partition));
         let now = self.now.unix_ms;
         let sessions: Vec<SessionId> = self.state.sessions.keys().copied().collect();
         for id in sessions {

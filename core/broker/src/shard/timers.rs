@@ -9,13 +9,10 @@ const IDLE_MS: u64 = 1000;
 impl Shard {
     pub(crate) fn run_timers(&mut self) {
         let now = self.now.monotonic_ms;
-        let due: Vec<u64> = self
-            .parked
-            .iter()
-            .filter(|(_, parked)| parked.deadline_ms <= now)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in due {
+        while let Some((deadline_ms, id)) = self.parked_deadlines.first().copied() {
+            if deadline_ms > now {
+                break;
+            }
             self.answer_parked(id);
         }
         while let Some((at, id)) = self.session_timers.first().copied() {
@@ -48,7 +45,10 @@ impl Shard {
             return 0;
         }
         let now = self.now.monotonic_ms;
-        let parked = self.parked.values().map(|parked| parked.deadline_ms).min();
+        let parked = self
+            .parked_deadlines
+            .first()
+            .map(|(deadline_ms, _)| *deadline_ms);
         let session = self.session_timers.first().map(|(at, _)| {
             now.saturating_add(u64::try_from(at.saturating_sub(self.now.unix_ms)).unwrap_or(0))
         });

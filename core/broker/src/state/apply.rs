@@ -549,6 +549,9 @@ impl State {
                     return;
                 };
                 taker.linked_to.insert(*partition);
+                if let Some(partition) = self.partitions.get_mut(partition) {
+                    partition.linked = true;
+                }
                 let durable = taker.durable();
                 self.links.insert(
                     (*partition, *queue),

@@ -249,6 +249,9 @@ impl State {
                     if let Some(taker) = state.queues.get_mut(&queue) {
                         taker.linked_to.insert(partition);
                     }
+                    if let Some(partition) = state.partitions.get_mut(&partition) {
+                        partition.linked = true;
+                    }
                     state.links.insert((partition, queue), link);
                 }
                 _ => {}

@@ -42,6 +42,9 @@ pub(crate) struct Partition {
     /// Batches in the tail: base offset and sequence, oldest first.
     #[serde(skip)]
     pub(crate) recent: VecDeque<(i64, u64)>,
+    /// Links read it.
+    #[serde(skip)]
+    pub(crate) linked: bool,
     /// Fetches that wait for more.
     #[serde(skip)]
     pub(crate) waiters: Vec<u64>,
@@ -99,6 +102,7 @@ impl Partition {
             max_timestamp: -1,
             high_watermark: 0,
             recent: VecDeque::new(),
+            linked: false,
             waiters: Vec::new(),
         }
     }
