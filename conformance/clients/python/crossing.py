@@ -46,7 +46,8 @@ class Kafka:
             got.append((m.key(), m.value(), m.headers() or []))
             last = time.monotonic()
         c.close()
-        equal(len(got), count, f"records read from Kafka topic: {[(k, (v or b"")[:20]) for k, v, _ in got]}")
+        seen = [(k, v and v[:20]) for k, v, _ in got]
+        equal(len(got), count, f"records read from the Kafka topic: {seen}")
         return got
 
 
