@@ -83,9 +83,18 @@ impl Incoming {
     }
 }
 
-/// Is this topic the server's own?
+/// Is this topic the server's own? A bridge's state is not: Mosquitto's bridges publish theirs below `$SYS`, and have
+/// their will there.
 pub(super) fn is_reserved(topic: &[u8]) -> bool {
-    topic.first() == Some(&b'$') && RESERVED.contains(&gather::first_level(topic))
+    let is_bridge_state = || {
+        topic
+            .strip_prefix(b"$SYS/broker/connection/")
+            .and_then(|rest| rest.strip_suffix(b"/state"))
+            .is_some_and(|name| !name.is_empty() && !name.contains(&b'/'))
+    };
+    topic.first() == Some(&b'$')
+        && RESERVED.contains(&gather::first_level(topic))
+        && !is_bridge_state()
 }
 
 /// Is the topic within the configured limits?

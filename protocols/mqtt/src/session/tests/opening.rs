@@ -237,6 +237,18 @@ fn a_will_to_the_servers_own_topics_is_refused() {
 }
 
 #[test]
+fn a_bridge_may_have_its_state_as_will() {
+    let will = [
+        string("$SYS/broker/connection/here.there/state"),
+        string("0"),
+    ]
+    .concat();
+    let mut pair = Pair::new(MqttConfig::default());
+    pair.send(&connect_with(4, "c", 6, 0, &[], &will));
+    assert!(pair.opened(opened()).will.is_some());
+}
+
+#[test]
 fn what_comes_before_connack_is_served_after_it() {
     // 3.1.4-6
     let mut pair = Pair::new(MqttConfig::default());
