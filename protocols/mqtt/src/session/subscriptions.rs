@@ -3,10 +3,11 @@
 //! The broker decides who gets a message. QoS, identifiers and RETAIN as published are worked out here, from the
 //! message's topic and the subscriptions of the moment (MQTT 5 sections 3.3.4, 3.8.3.1 and 3.8.4).
 
-use crate::codec::filter_matches;
+use crate::codec::{filter_matches, is_topic_name};
 use bytes::Bytes;
 use omnilog_broker::Subscription;
 use smallvec::SmallVec;
+use std::collections::HashMap;
 
 /// What the matching subscriptions say of a delivery.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,7 +33,10 @@ pub(super) struct Delivered<'a> {
 /// The subscriptions of a session.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    entries: Vec<Subscription>,
+    /// Those without wildcard and group, by their filter: a topic finds its own at once, however many there are.
+    exact: HashMap<Bytes, Subscription>,
+    /// The others.
+    patterns: Vec<Subscription>,
     /// Those that have an identifier or keep RETAIN; mostly none.
     telling: usize,
     /// How many there are of each QoS.
@@ -55,7 +59,11 @@ impl Subscriptions {
     fn add(&mut self, subscription: Subscription) {
         self.telling += usize::from(tells(&subscription));
         self.by_qos[usize::from(subscription.qos.min(2))] += 1;
-        self.entries.push(subscription);
+        if is_exact(&subscription.filter, subscription.share.as_ref()) {
+            self.exact.insert(subscription.filter.clone(), subscription);
+        } else {
+            self.patterns.push(subscription);
+        }
     }
 
     /// The QoS of all subscriptions, where they have the same.
@@ -69,7 +77,7 @@ impl Subscriptions {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.exact.len() + self.patterns.len()
     }
 
     /// These were granted by one SUBSCRIBE: equal filters (and groups) replace [3.8.4-3].
@@ -87,12 +95,15 @@ impl Subscriptions {
 
     /// This one is no more.
     pub(super) fn remove(&mut self, filter: &[u8], share: Option<&Bytes>) {
-        let found = self
-            .entries
-            .iter()
-            .position(|entry| entry.filter == filter && entry.share.as_ref() == share);
-        if let Some(index) = found {
-            let entry = self.entries.swap_remove(index);
+        let found = if is_exact(filter, share) {
+            self.exact.remove(filter)
+        } else {
+            self.patterns
+                .iter()
+                .position(|entry| entry.filter == filter && entry.share.as_ref() == share)
+                .map(|index| self.patterns.swap_remove(index))
+        };
+        if let Some(entry) = found {
             self.telling -= usize::from(tells(&entry));
             self.by_qos[usize::from(entry.qos.min(2))] -= 1;
             self.memo = None;
@@ -106,7 +117,7 @@ impl Subscriptions {
         {
             // They all say the same: no need to look which of them match.
             return Matched {
-                qos: (!self.entries.is_empty()).then_some(qos),
+                qos: (self.len() > 0).then_some(qos),
                 ..Matched::default()
             };
         }
@@ -134,7 +145,8 @@ impl Subscriptions {
 
     fn collect(&self, delivered: Delivered<'_>, newest_only: bool) -> Option<Matched> {
         let mut matched = None;
-        for entry in &self.entries {
+        let exact = self.exact.get(delivered.topic);
+        for entry in exact.into_iter().chain(&self.patterns) {
             if entry.share.is_some() != delivered.shared
                 || (entry.no_local && delivered.own)
                 || (newest_only && !self.newest.contains(&entry.filter))
@@ -153,6 +165,10 @@ impl Subscriptions {
         }
         matched
     }
+}
+
+fn is_exact(filter: &[u8], share: Option<&Bytes>) -> bool {
+    share.is_none() && is_topic_name(filter)
 }
 
 fn tells(subscription: &Subscription) -> bool {
