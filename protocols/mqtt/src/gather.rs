@@ -47,7 +47,10 @@ impl Gather {
             + incoming.topic.len()
             + 2 * incoming.forward.block().len()
             + RECORD_OVERHEAD_BYTES;
+        // QoS 0 apart from the others: it passes through a durable session beside what the session holds, and keeps its
+        // place only between batches.
         self.records.len() < RECORDS_MAX
+            && self.durable == (incoming.qos > 0)
             && builder.wire_bytes() + bytes <= BATCH_BYTES_MAX
             && first_level(&self.topic) == first_level(incoming.topic)
     }

@@ -43,7 +43,7 @@ fn consecutive_publishes_of_one_first_level_are_one_command() {
     pair.send(
         &[
             publish(4, 2, "a/1", 1, &[], b"x"),
-            publish(4, 0, "a/2", 0, &[], b"y"),
+            publish(4, 2, "a/2", 8, &[], b"y"),
             publish(4, 2, "a", 2, &[], b"z"),
             publish(4, 2, "b", 3, &[], b"z"),
         ]
@@ -56,7 +56,24 @@ fn consecutive_publishes_of_one_first_level_are_one_command() {
     pair.reply(second.0, Ok(published()));
     assert!(pair.bytes().is_empty());
     pair.reply(first.0, Ok(published()));
-    assert_eq!(pair.bytes(), [0x40, 2, 0, 1, 0x40, 2, 0, 2, 0x40, 2, 0, 3]);
+    assert_eq!(
+        pair.bytes(),
+        [0x40, 2, 0, 1, 0x40, 2, 0, 8, 0x40, 2, 0, 2, 0x40, 2, 0, 3]
+    );
+}
+
+#[test]
+fn qos_0_is_gathered_apart_from_the_others() {
+    let mut pair = Pair::open(4);
+    let each = [0, 0, 2, 2, 0];
+    let packets: Vec<u8> = each
+        .iter()
+        .zip(1..)
+        .flat_map(|(&flags, id)| publish(4, flags, "a", id, &[], b"x"))
+        .collect();
+    pair.send(&packets);
+    let counts = [(); 3].map(|()| as_publish(pair.command()).records.len());
+    assert_eq!(counts, [2, 2, 1]);
 }
 
 #[test]
