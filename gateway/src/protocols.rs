@@ -1,6 +1,7 @@
 //! The protocols that are served. A new one is a crate and a line here.
 
 use crate::config::Settings;
+use omnilog_amqp::{AmqpConfig, AmqpProtocol};
 use omnilog_auth::{Authority, Credentials, User};
 use omnilog_kafka::KafkaConfig;
 use omnilog_kafka::KafkaProtocol;
@@ -47,6 +48,7 @@ pub(crate) fn all(settings: &Settings) -> anyhow::Result<Vec<Arc<dyn Protocol>>>
     let limits = driver_limits(settings);
     Ok(vec![
         KafkaProtocol::new(kafka(settings), authenticator.clone(), limits),
+        AmqpProtocol::new(amqp(settings), authenticator.clone(), limits),
         MqttProtocol::new(mqtt(settings), authenticator, limits),
     ])
 }
@@ -69,6 +71,21 @@ fn kafka(settings: &Settings) -> KafkaConfig {
         },
         broker: crate::engine::broker_config(settings),
         ..KafkaConfig::default()
+    }
+}
+
+fn amqp(settings: &Settings) -> AmqpConfig {
+    let amqp = &settings.amqp;
+    AmqpConfig {
+        product: amqp.product.clone(),
+        version: amqp.version.clone(),
+        cluster_name: amqp.cluster_name.clone(),
+        frame_bytes_max: amqp.frame_bytes_max,
+        channels_max: amqp.channels_max,
+        heartbeat_s: amqp.heartbeat_s,
+        message_bytes_max: amqp.message_bytes_max,
+        handshake_timeout: Duration::from_millis(settings.limits.handshake_ms_max),
+        ..AmqpConfig::default()
     }
 }
 

@@ -206,6 +206,7 @@ fn least(settings: &Settings) -> Vec<(&'static str, i128, i128)> {
         memory,
         limits,
         kafka,
+        amqp,
         mqtt,
         ..
     } = settings;
@@ -244,6 +245,8 @@ fn least(settings: &Settings) -> Vec<(&'static str, i128, i128)> {
         kafka.idle_ms_max >= 1000,
         kafka.session_timeout_ms_min >= 1,
         kafka.group_members_max >= 1,
+        amqp.frame_bytes_max >= 4096,
+        amqp.message_bytes_max >= 1 << 10,
         mqtt.packet_bytes_max >= 1 << 10,
         mqtt.receive_max >= 1,
         mqtt.inflight_max >= 1,

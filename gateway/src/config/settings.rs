@@ -2,7 +2,7 @@
 
 mod protocols;
 
-pub(crate) use protocols::{KafkaSettings, MqttSettings};
+pub(crate) use protocols::{AmqpSettings, KafkaSettings, MqttSettings};
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -23,6 +23,7 @@ pub(crate) struct Settings {
     pub(crate) users: BTreeMap<String, UserSettings>,
     pub(crate) topics: TopicSettings,
     pub(crate) kafka: KafkaSettings,
+    pub(crate) amqp: AmqpSettings,
     pub(crate) mqtt: MqttSettings,
     pub(crate) journal: JournalSettings,
     pub(crate) memory: MemorySettings,
@@ -41,6 +42,7 @@ impl Default for Settings {
             users: BTreeMap::new(),
             topics: TopicSettings::default(),
             kafka: KafkaSettings::default(),
+            amqp: AmqpSettings::default(),
             mqtt: MqttSettings::default(),
             journal: JournalSettings::default(),
             memory: MemorySettings::default(),

@@ -18,7 +18,7 @@ use crate::rescue::{Code, Fault};
 use bytes::Bytes;
 use omnilog_broker::{Command, ConsumerKey, CreditGroup, EntryId, QueueId, Settlement};
 use omnilog_wire::Outbox;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// A channel of an open connection.
 #[derive(Debug)]
@@ -52,12 +52,13 @@ pub(crate) struct Channel {
 #[derive(Debug, Clone)]
 pub(crate) struct Consumer {
     pub(crate) key: ConsumerKey,
-    pub(crate) no_ack: bool,
 }
 
 /// A transaction under way.
 #[derive(Debug, Default)]
 pub(crate) struct Tx {
+    /// Exchanges that it publishes to and that are there.
+    pub(crate) known: HashSet<Bytes>,
     pub(crate) gather: Gather,
     pub(crate) commands: Vec<Command>,
     /// Settled within the transaction, by their tags: a rollback undoes that.

@@ -38,6 +38,32 @@ impl Default for KafkaSettings {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub(crate) struct AmqpSettings {
+    pub(crate) product: String,
+    pub(crate) version: String,
+    pub(crate) cluster_name: String,
+    pub(crate) frame_bytes_max: u32,
+    pub(crate) channels_max: u16,
+    pub(crate) heartbeat_s: u16,
+    pub(crate) message_bytes_max: u64,
+}
+
+impl Default for AmqpSettings {
+    fn default() -> Self {
+        Self {
+            product: "RabbitMQ".to_owned(),
+            version: "3.13.7".to_owned(),
+            cluster_name: "omnilog".to_owned(),
+            frame_bytes_max: 131_072,
+            channels_max: 2047,
+            heartbeat_s: 60,
+            message_bytes_max: 134_217_728,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct MqttSettings {
     pub(crate) packet_bytes_max: usize,
     pub(crate) receive_max: u16,

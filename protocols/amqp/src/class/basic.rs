@@ -179,7 +179,6 @@ impl Channel {
         let what = Awaited::Consuming {
             tag,
             key,
-            no_ack: asked.no_ack,
             nowait: asked.nowait,
         };
         core.ask(self, id, what, command, out);

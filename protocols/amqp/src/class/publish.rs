@@ -3,7 +3,7 @@
 use super::plain;
 use crate::channel::{Assembly, Channel};
 use crate::codec::{MethodId, Properties};
-use crate::connection::Core;
+use crate::connection::{Awaited, Core};
 use crate::gather::Incoming;
 use crate::rescue::{Code, Fault};
 use bytes::Bytes;
@@ -79,13 +79,14 @@ impl Channel {
             body_bytes: usize::try_from(assembly.body_bytes).unwrap_or(usize::MAX),
             expires_at_ms,
         };
-        if let Some(tx) = &mut self.tx {
-            if !tx.gather.takes(&incoming) {
-                tx.commands
-                    .extend(tx.gather.take(true).map(Command::Publish));
+        if let Some(tx) = &self.tx {
+            if incoming.exchange.is_empty() || tx.known.contains(&incoming.exchange) {
+                self.hold(incoming, core);
+            } else {
+                let check = Command::CheckExchange(incoming.exchange.clone());
+                let what = Awaited::Checked(Box::new(incoming));
+                core.ask(self, ID, what, check, out);
             }
-            let now_ms = (core.shared.clock)();
-            tx.gather.push(incoming, &core.publisher, now_ms);
             return Ok(());
         }
         let number = self

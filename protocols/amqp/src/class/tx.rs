@@ -6,6 +6,7 @@
 use crate::channel::{Channel, Tx};
 use crate::codec::MethodId;
 use crate::connection::{Awaited, Core};
+use crate::gather::Incoming;
 use crate::rescue::{Code, Fault};
 use omnilog_broker::{Command, Settle, Settlement};
 use omnilog_wire::Outbox;
@@ -51,6 +52,22 @@ impl Channel {
             core.ask(self, id, Awaited::Committed, Command::Atomic(commands), out);
         }
         Ok(())
+    }
+}
+
+impl Channel {
+    /// Keeps a publish, whose exchange is there, for the commit.
+    pub(crate) fn hold(&mut self, incoming: Incoming, core: &Core) {
+        let Some(tx) = &mut self.tx else {
+            return;
+        };
+        tx.known.insert(incoming.exchange.clone());
+        if !tx.gather.takes(&incoming) {
+            tx.commands
+                .extend(tx.gather.take(true).map(Command::Publish));
+        }
+        let now_ms = (core.shared.clock)();
+        tx.gather.push(incoming, &core.publisher, now_ms);
     }
 }
 

@@ -36,7 +36,6 @@ pub(crate) enum Awaited {
     Consuming {
         tag: Bytes,
         key: ConsumerKey,
-        no_ack: bool,
         nowait: bool,
     },
     /// A consumer's end.
@@ -53,7 +52,7 @@ pub(crate) enum Awaited {
         mandatory: Vec<(usize, Returned)>,
     },
     /// An exchange that a transaction publishes to is there.
-    Checked,
+    Checked(Box<crate::gather::Incoming>),
     /// A transaction's commit.
     Committed,
     /// All that a channel held is given back.

@@ -287,16 +287,8 @@ impl Channel {
                     });
                 }
             }
-            (
-                Awaited::Consuming {
-                    tag,
-                    key,
-                    no_ack,
-                    nowait,
-                },
-                Reply::Queue(_),
-            ) => {
-                self.consumers.insert(tag.clone(), Consumer { key, no_ack });
+            (Awaited::Consuming { tag, key, nowait }, Reply::Queue(_)) => {
+                self.consumers.insert(tag.clone(), Consumer { key });
                 if !nowait {
                     Writer::method(out.buffer(), id, MethodId::BASIC_CONSUME_OK, |w| {
                         w.short(&tag);
@@ -314,7 +306,7 @@ impl Channel {
                 }
             }
             (Awaited::Got { no_ack }, Reply::Got(got)) => self.on_got(core, got, no_ack, out),
-            (Awaited::Checked, _) => {}
+            (Awaited::Checked(incoming), Reply::Done) => self.hold(*incoming, core),
             (Awaited::Committed, _) => self.answer(Some(MethodId::TX_COMMIT_OK), out),
             (Awaited::ChannelLeft, _) => self.answer(Some(MethodId::CHANNEL_CLOSE_OK), out),
             (what, reply) => {
