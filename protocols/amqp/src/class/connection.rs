@@ -9,7 +9,7 @@ impl AmqpSession {
     pub(crate) fn on_connection_method(
         &mut self,
         id: MethodId,
-        method: Method,
+        method: &Method,
         out: &mut Outbox,
     ) -> Result<(), Fault> {
         match method {

@@ -95,7 +95,7 @@ impl AmqpSession {
                     self.on_close(now, out);
                     Ok(())
                 }
-                Ok((id, method)) => self.on_connection_method(id, method, out),
+                Ok((id, method)) => self.on_connection_method(id, &method, out),
                 Err(error) => Err(error.into()),
             },
         };
