@@ -107,7 +107,13 @@ impl Shard {
             return;
         }
         let mut queues: Vec<QueueId> = state.consumers.values().copied().collect();
+        // A session consumes from its own queue and from those of its shared subscriptions.
+        if let Some(session) = state.session.and_then(|id| self.state.sessions.get(&id)) {
+            queues.push(session.queue);
+            queues.extend(session.subscriptions.values().map(|(queue, _)| *queue));
+        }
         queues.sort_unstable();
+        queues.dedup();
         for queue in queues {
             self.mark_dirty(queue);
         }
