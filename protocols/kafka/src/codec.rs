@@ -1,7 +1,7 @@
 //! Bytes to requests and replies to bytes: framing, headers, the version table, a structural
 //! check of every request before it is decoded, and the hot paths (Produce, Fetch) without copies.
 //!
-//! A request's way in: [`next_frame`] cuts the stream into frames, [`RequestHeader::decode`]
+//! A request's way in: [`next_frame`] cuts the stream into frames, [`RequestHeader`]
 //! reads key, version and correlation id, [`check`] walks the body by its schema (so that no
 //! count on the wire can make a decoder allocate more than the frame pays for), and only then is
 //! the body decoded, by [`ProduceRequest::decode`] or by `kafka-protocol`.
