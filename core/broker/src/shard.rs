@@ -94,6 +94,8 @@ pub(crate) struct Shard {
     checkpoint: Progress,
     /// Reads that links want done, taken by whoever drives the shard.
     link_jobs: Vec<LinkJob>,
+    /// Somebody waits for what this step writes.
+    urgent: bool,
     /// Partitions whose links may have something to read.
     link_news: BTreeSet<u64>,
     blocked: bool,

@@ -442,6 +442,10 @@ impl Journal for LocalJournal {
         }
     }
 
+    fn sync(&mut self) {
+        self.syncer.want();
+    }
+
     fn poll(&mut self) -> Option<Completion> {
         if let Some((first_lsn, last_lsn)) = self.written.pop_front() {
             return Some(Completion::Written {

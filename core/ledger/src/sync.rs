@@ -10,12 +10,17 @@ use std::time::Duration;
 /// Called when there is news to poll.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
+/// What nobody waits for is synced this much later.
+const UNWANTED_DELAY: Duration = Duration::from_millis(20);
+
 /// What is written and what is synced.
 #[derive(Default)]
 pub(crate) struct SyncState {
     /// Files with unsynced writes, oldest first.
     pub(crate) files: Vec<Arc<dyn File>>,
     pub(crate) written: Lsn,
+    /// Somebody waits for frames up to this one.
+    pub(crate) wanted: Lsn,
     pub(crate) synced: Lsn,
     pub(crate) failed: Option<Arc<io::Error>>,
     pub(crate) stopping: bool,
@@ -86,11 +91,24 @@ impl Syncer {
         loop {
             {
                 let mut state = self.state.0.lock();
-                while state.files.is_empty() && !state.stopping {
-                    self.state.1.wait_for(&mut state, Duration::from_secs(1));
-                }
-                if state.stopping && state.files.is_empty() || state.failed.is_some() {
-                    return;
+                loop {
+                    if state.stopping && state.files.is_empty() || state.failed.is_some() {
+                        return;
+                    }
+                    if state.files.is_empty() {
+                        self.state.1.wait(&mut state);
+                        continue;
+                    }
+                    let asked = state.wanted > state.synced || state.stopping;
+                    if asked
+                        || self
+                            .state
+                            .1
+                            .wait_for(&mut state, UNWANTED_DELAY)
+                            .timed_out()
+                    {
+                        break;
+                    }
                 }
             }
             self.step();
@@ -100,10 +118,22 @@ impl Syncer {
     pub(crate) fn written(&self, file: &Arc<dyn File>, last_lsn: Lsn) {
         let mut state = self.state.0.lock();
         state.written = state.written.max(last_lsn);
+        let idle = state.files.is_empty();
         if !state.files.iter().any(|known| Arc::ptr_eq(known, file)) {
             state.files.push(file.clone());
         }
-        self.state.1.notify_one();
+        if idle {
+            self.state.1.notify_one();
+        }
+    }
+
+    /// Somebody waits for what has been written.
+    pub(crate) fn want(&self) {
+        let mut state = self.state.0.lock();
+        if state.wanted < state.written {
+            state.wanted = state.written;
+            self.state.1.notify_one();
+        }
     }
 
     pub(crate) fn failed(&self) -> Option<Arc<io::Error>> {

@@ -35,6 +35,8 @@ impl Shard {
             self.send_parcel(client, Parcel::ColdFetch(correlation, parts), bytes);
             return Outcome::Later;
         }
+        // What it waits for may be written already, and not yet synced because nobody waited.
+        self.urgent |= self.head > self.durable;
         let id = self.next_parked;
         self.next_parked += 1;
         for asked in &fetch.partitions {

@@ -108,6 +108,7 @@ impl Shard {
             next_retention_ms: now.monotonic_ms,
             checkpoint: Default::default(),
             link_jobs: Vec::new(),
+            urgent: false,
             link_news: BTreeSet::new(),
             blocked: false,
             bytes_written: 0,

@@ -39,8 +39,18 @@ impl Shard {
         if at <= self.durable {
             self.happen(effect);
         } else {
+            self.urgent |= self.waited_for(&effect);
             self.effects.push_back(Pending { at, effect });
         }
+    }
+
+    /// Does anybody wait for this? Nobody does for a log that no reader follows.
+    fn waited_for(&self, effect: &Effect) -> bool {
+        let Effect::Watermark(key, _) = effect else {
+            return true;
+        };
+        let partition = self.state.partitions.get(key);
+        partition.is_some_and(|partition| partition.linked || !partition.waiters.is_empty())
     }
 
     /// Takes the journal's news and lets happen what they allow.
