@@ -35,6 +35,7 @@ use crate::state::{IdMap, State};
 use crate::tail::Tail;
 use checkpoint::Progress;
 use clients::ClientState;
+pub(crate) use dispatch::published_qos;
 use fetch::ParkedFetch;
 use omnilog_ledger::{Journal, Lsn, Section, ShardId};
 use release::{Effect, Pending};

@@ -18,7 +18,7 @@
 
 use crate::codec::{Properties, encode_table};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use omnilog_broker::{Address, Envelope, Message, Provenance, Table, Value};
+use omnilog_broker::{Address, Delivery, Envelope, Provenance, Table, Value};
 use omnilog_record::{Record, RecordBase};
 use std::fmt::Write;
 
@@ -184,7 +184,8 @@ pub(crate) struct View {
 }
 
 /// A message as a client is to see it; `None` if its record can't be read.
-pub(crate) fn view(message: &Message) -> Option<View> {
+pub(crate) fn view(delivery: &Delivery) -> Option<View> {
+    let message = &delivery.message;
     let envelope = message.envelope()?;
     let body = message.record_bytes()?;
     let base = RecordBase {
@@ -193,7 +194,19 @@ pub(crate) fn view(message: &Message) -> Option<View> {
         log_append_time: None,
     };
     let record = Record::parse(&body, &base).ok()?;
-    let (exchange, routing_key) = address_of(&envelope.address);
+    let (exchange, routing_key) = match address_of(&envelope.address) {
+        // By a binding of the root view it has its whole path.
+        (first, rest) if delivery.by_root => {
+            let mut path = BytesMut::with_capacity(first.len() + 1 + rest.len());
+            put_level(&mut path, &first, b'.');
+            if !rest.is_empty() {
+                path.put_u8(b'.');
+                path.put_slice(&rest);
+            }
+            (Bytes::from_static(b"amq.topic"), path.freeze())
+        }
+        own => own,
+    };
     let properties = match envelope.provenance {
         Provenance::Kafka | Provenance::Mqtt => properties_of(&record, envelope),
         _ => envelope.properties.clone(),

@@ -137,6 +137,9 @@ pub struct Delivery {
     pub qos: u8,
     /// It is a retained message sent because of a new subscription.
     pub retained: bool,
+    /// An AMQP queue has it by a binding of `amq.topic`, the root view, and not by its first level's own exchange:
+    /// its routing key is the whole path.
+    pub by_root: bool,
     /// The message.
     pub message: Message,
 }

@@ -3,6 +3,7 @@
 use crate::api::*;
 use crate::link::{stored_batch, take_apart};
 use crate::server::{ColdBatch, ColdFetched, ColdRecord, Parcel};
+use crate::shard::published_qos;
 use bytes::Bytes;
 use omnilog_ledger::{Section, SectionReader};
 use omnilog_record::RecordBatch;
@@ -134,7 +135,7 @@ pub(crate) fn read(parcel: Parcel, reader: &dyn SectionReader) -> Event {
             if let Some(message) = read_record(&record, reader) {
                 delivery.qos = delivery
                     .qos
-                    .max(message.envelope().map_or(0, |envelope| envelope.qos));
+                    .max(message.envelope().map_or(0, published_qos));
                 delivery.message = message;
             }
             Event::Delivery(delivery)

@@ -4,7 +4,8 @@ use crate::api::*;
 use crate::event::Event as Decision;
 use crate::server::{ColdRecord, Parcel};
 use crate::shard::Shard;
-use crate::state::queue::{Lease, MemoryEntry};
+use crate::shard::route::path_head;
+use crate::state::queue::{Lease, MemoryEntry, Queue};
 use std::sync::Arc;
 
 /// A record, or where its readers will find it.
@@ -163,6 +164,7 @@ impl Shard {
                 returned_count: 0,
                 qos: 1,
                 retained: false,
+                by_root: false,
                 message,
             };
             let from_memory = match (held, memory) {
@@ -181,6 +183,7 @@ impl Shard {
                 delivery.redelivered = returned > 0;
                 delivery.returned_count = returned;
                 delivery.qos = kept.qos;
+                delivery.by_root = by_root(queue, &kept.message);
                 delivery.retained = kept.retained;
                 let message = kept.message.clone();
                 return Some(((delivery, Some(kept)), Located::Here(message)));
@@ -212,9 +215,14 @@ impl Shard {
             if let Located::Here(message) = &located
                 && let Some(envelope) = message.envelope()
             {
-                delivery.qos = envelope.qos;
+                delivery.qos = published_qos(envelope);
             }
             delivery.retained = self.state.copied_retained(sequence);
+            if let Located::Here(message) = &located
+                && let Some(queue) = self.state.queues.get(&id)
+            {
+                delivery.by_root = by_root(queue, message);
+            }
             return Some(((delivery, None), located));
         }
     }
@@ -249,6 +257,30 @@ impl Shard {
             topic,
         })
     }
+}
+
+/// The QoS that a record counts as having been published with. Only MQTT's QoS 0 may be lost on the way to an MQTT
+/// session: AMQP's delivery mode says what a confirm waits for, nothing else.
+pub(crate) fn published_qos(envelope: &Envelope) -> u8 {
+    match envelope.provenance {
+        Provenance::Mqtt => envelope.qos,
+        _ => envelope.qos.max(1),
+    }
+}
+
+/// Does an AMQP queue have this message by a binding of `amq.topic` alone?
+fn by_root(queue: &Queue, message: &Message) -> bool {
+    let Some(envelope) = message.envelope() else {
+        return false;
+    };
+    let foreign = matches!(envelope.provenance, Provenance::Mqtt | Provenance::Kafka);
+    if queue.kind != QueueKind::Classic || !foreign {
+        return false;
+    }
+    let head = path_head(envelope.provenance, &envelope.address);
+    queue.declared.name != head
+        && !queue.bound_to.contains(head)
+        && queue.bound_to.contains(&b"amq.topic"[..])
 }
 
 /// Is it past its time?

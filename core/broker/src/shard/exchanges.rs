@@ -40,7 +40,7 @@ impl Shard {
                 exchange: declare,
             },
         );
-        if durable && !internal {
+        if !internal {
             self.give_log(namespace, named);
         }
         Ok(Reply::Done)

@@ -4,6 +4,7 @@ use crate::api::*;
 use crate::event::{Event as Decision, Holders};
 use crate::partitioner::partition_of;
 use crate::shard::append::{BatchFields, place_batch};
+use crate::shard::dispatch::published_qos;
 use crate::shard::release::Effect;
 use crate::shard::route::{amqp_provenance, path_head};
 use crate::shard::{Outcome, Shard};
@@ -339,7 +340,7 @@ impl Shard {
             }
             let subscribed = queue.kind != QueueKind::Classic;
             let qos = if subscribed {
-                envelope.qos.min(target.qos)
+                published_qos(envelope).min(target.qos)
             } else {
                 target.qos
             };

@@ -215,6 +215,7 @@ impl Shard {
                             returned_count: 0,
                             qos: 0,
                             retained: true,
+                            by_root: false,
                             message: nothing(),
                         });
                         let parcel = Parcel::ColdDelivery(delivery, record);

@@ -205,7 +205,7 @@ impl Open {
             }
             return;
         };
-        let Some(view) = mapping::view(&delivery.message) else {
+        let Some(view) = mapping::view(delivery) else {
             unreadable(core, delivery, out);
             return;
         };
@@ -383,7 +383,7 @@ impl Channel {
         no_ack: bool,
         out: &mut Outbox,
     ) {
-        let viewed = got.and_then(|(delivery, left)| match mapping::view(&delivery.message) {
+        let viewed = got.and_then(|(delivery, left)| match mapping::view(&delivery) {
             Some(view) => Some((delivery, left, view)),
             None => {
                 unreadable(core, &delivery, out);

@@ -144,6 +144,7 @@ impl Open {
                     returned_count: 0,
                     qos,
                     retained,
+                    by_root: false,
                     message,
                 };
                 let exchanges = &mut self.outgoing.exchanges;

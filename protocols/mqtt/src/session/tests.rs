@@ -299,6 +299,7 @@ fn delivery_with(
         returned_count: 0,
         qos,
         retained: false,
+        by_root: false,
         message: message(topic, qos, payload, retain, expires_at_ms),
     }
 }
