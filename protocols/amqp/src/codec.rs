@@ -11,6 +11,9 @@ mod read;
 mod table;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use frame::{
     FRAME_END, FRAME_MIN_BYTES, FRAME_OVERHEAD_BYTES, Frame, FrameError, FrameKind,
     PROTOCOL_HEADER, split_frame,

@@ -10,6 +10,8 @@ mod frames;
 mod handshake;
 mod heartbeat;
 mod replies;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::core::Core;
 pub(crate) use awaited::Awaited;
