@@ -20,6 +20,9 @@ impl Shard {
             compare_exchanges(&declare, &known.declared)?;
             return Ok(Reply::Done);
         }
+        if declare.name.is_empty() || declare.name.starts_with(b"amq.") {
+            return Err(Refusal::NotPermitted(Noun::Exchange, declare.name));
+        }
         if let Some(alternate) = argument(&declare.arguments, b"alternate-exchange")
             && alternate.as_bytes().is_none()
         {

@@ -55,8 +55,8 @@ final class AmqpCases {
             Channel reader = connection.createChannel();
             reader.basicQos(10);
             reader.basicConsume(queue, false, (tag, message) -> {
-                got.add(new String(message.getBody()));
                 reader.basicAck(message.getEnvelope().getDeliveryTag(), false);
+                got.add(new String(message.getBody()));
             }, tag -> { });
             for (int i = 0; i < 300; i++) {
                 equal(got.poll(10, TimeUnit.SECONDS), Integer.toString(i), "message " + i);
