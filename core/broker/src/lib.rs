@@ -13,6 +13,8 @@ pub mod route;
 pub mod sequence_set;
 mod server;
 mod shard;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod tail;
 

@@ -8,6 +8,8 @@ mod start;
 
 pub use client::{Broker, Client};
 pub(crate) use cold::ColdReads;
+#[cfg(test)]
+pub(crate) use cold::read;
 pub(crate) use intake::{Input, Intake};
 pub(crate) use mailbox::{ColdBatch, ColdFetched, ColdRecord, Mailbox, Parcel};
 pub use start::{Running, StartError};

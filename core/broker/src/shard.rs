@@ -33,6 +33,8 @@ use crate::link::LinkJob;
 use crate::server::{Input, Parcel};
 use crate::state::{IdMap, State};
 use crate::tail::Tail;
+#[cfg(test)]
+pub(crate) use checkpoint::CheckpointJob;
 use checkpoint::Progress;
 use clients::ClientState;
 pub(crate) use dispatch::published_qos;
@@ -70,7 +72,7 @@ pub(crate) struct Shard {
     after: Vec<Effect>,
 
     /// The newest frame, the newest durable one, and what waits between them.
-    head: Lsn,
+    pub(crate) head: Lsn,
     durable: Lsn,
     /// Completed runs of frames beyond a gap: first and last.
     completed: BTreeMap<Lsn, Lsn>,
@@ -104,7 +106,14 @@ pub(crate) struct Shard {
     bytes_written: u64,
     stats: Stats,
     failed: Option<String>,
+    /// Sees the state as of each frame.
+    #[cfg(test)]
+    pub(crate) witness: Option<Witness>,
 }
+
+/// Sees the state as of a frame.
+#[cfg(test)]
+pub(crate) type Witness = Box<dyn FnMut(Lsn, &State) + Send>;
 
 impl std::fmt::Debug for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

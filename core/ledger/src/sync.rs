@@ -86,6 +86,11 @@ impl Syncer {
         true
     }
 
+    /// The newest frame on stable storage.
+    pub fn synced(&self) -> Lsn {
+        self.state.0.lock().synced
+    }
+
     /// Syncs until the journal closes.
     pub fn run(&self) {
         loop {

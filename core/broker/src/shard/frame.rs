@@ -65,6 +65,10 @@ impl Shard {
         self.decision.clear();
         self.sections.clear();
         self.stored.clear();
+        #[cfg(test)]
+        if let Some(witness) = &mut self.witness {
+            witness(self.head, &self.state);
+        }
     }
 
     fn stored_at(&mut self, section: &Section, stored: Arc<StoredBatch>, file: u32) {

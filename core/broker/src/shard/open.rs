@@ -114,6 +114,8 @@ impl Shard {
             bytes_written: 0,
             stats: Stats::default(),
             failed: None,
+            #[cfg(test)]
+            witness: None,
         };
         shard.begin_epoch(recovery.clean());
         Ok((

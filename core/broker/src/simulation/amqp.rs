@@ -1,0 +1,219 @@
+//! AMQP clients: publishers, consumers, topology that comes and goes.
+
+use crate::api::*;
+use crate::simulation::facts::{LOG, STEADY, WORK};
+use crate::simulation::messages;
+use crate::simulation::peer::Ask;
+use crate::simulation::world::World;
+use rand::RngExt;
+
+fn name(name: &'static str) -> Name {
+    Name::from_static(name.as_bytes())
+}
+
+fn declare(queue: &'static str, durable: bool, exclusive: bool, auto_delete: bool) -> Command {
+    Command::DeclareQueue(DeclareQueue {
+        name: name(queue),
+        durable,
+        exclusive,
+        auto_delete,
+        arguments: Vec::new(),
+    })
+}
+
+fn binding(exchange: &'static str, queue: &'static str) -> Binding {
+    Binding {
+        source: name(exchange),
+        destination: Destination::Queue(name(queue)),
+        routing_key: name("key"),
+        arguments: Vec::new(),
+    }
+}
+
+const CHAOS: [&str; 4] = ["chaos-0", "chaos-1", "chaos-2", "passing"];
+const EXCHANGES: [&str; 4] = ["fan", "amq.topic", "amq.direct", "other"];
+
+impl World {
+    pub(super) fn set_up_queues(&mut self, at: usize) {
+        for queue in [STEADY, WORK, LOG] {
+            self.ask(at, Ask::Follow(queue), declare(queue, true, false, false));
+        }
+        self.declare_exchange(at, "fan");
+        self.ask(at, Ask::Whatever, Command::Bind(binding("fan", STEADY)));
+    }
+
+    fn declare_exchange(&mut self, at: usize, exchange: &'static str) {
+        let declare = DeclareExchange {
+            name: name(exchange),
+            kind: ExchangeKind::Fanout,
+            durable: true,
+            auto_delete: false,
+            internal: false,
+            arguments: Vec::new(),
+        };
+        self.ask(at, Ask::Whatever, Command::DeclareExchange(declare));
+    }
+
+    pub(super) fn act_amqp(&mut self, at: usize) {
+        let chaos = CHAOS[self.random.random_range(0..CHAOS.len())];
+        let exchange = EXCHANGES[self.random.random_range(0..EXCHANGES.len())];
+        match self.random.random_range(0..40) {
+            0..10 => {
+                let (publish, ask) = self.message(at);
+                self.ask(at, ask, Command::Publish(publish));
+            }
+            10..12 => {
+                let (mut publish, _) = self.message(at);
+                publish.wait = Wait::Decided;
+                self.tell(at, Command::Publish(publish));
+            }
+            12..14 => {
+                let durable = chaos != "passing";
+                let auto_delete = chaos == "chaos-2";
+                self.ask(
+                    at,
+                    Ask::Whatever,
+                    declare(chaos, durable, false, auto_delete),
+                );
+            }
+            14 => {
+                let command = Command::DeleteQueue {
+                    name: name(chaos),
+                    if_unused: false,
+                    if_empty: self.chance(20),
+                };
+                self.ask(at, Ask::Whatever, command);
+            }
+            15 => self.ask(
+                at,
+                Ask::Whatever,
+                declare("", self.chance_of_durable(), true, false),
+            ),
+            16..18 => self.ask(at, Ask::Whatever, Command::Bind(binding(exchange, chaos))),
+            18 => self.ask(at, Ask::Whatever, Command::Unbind(binding(exchange, chaos))),
+            19 => self.declare_exchange(at, "other"),
+            20 => {
+                let unused = self.chance(50);
+                self.ask(
+                    at,
+                    Ask::Whatever,
+                    Command::DeleteExchange(name("other"), unused),
+                );
+            }
+            21..24 => {
+                let queue = [STEADY, WORK, LOG, chaos][self.random.random_range(0..4)];
+                let credit = self.random.random_range(1..6);
+                let no_ack = queue == chaos && self.chance(30);
+                self.consume(at, queue, credit, no_ack);
+            }
+            24 => {
+                let consumer = ConsumerKey(self.random.random_range(1..4));
+                self.ask(at, Ask::Whatever, Command::Cancel(consumer));
+            }
+            25..32 => {
+                let settlement = [
+                    Settlement::Ack,
+                    Settlement::Ack,
+                    Settlement::Requeue,
+                    Settlement::Reject,
+                ][self.random.random_range(0..4)];
+                let count = self.random.random_range(1..4);
+                let asks = self.chance(50);
+                self.settle(at, count, settlement, asks);
+            }
+            32..34 => {
+                let queue = [STEADY, WORK, chaos][self.random.random_range(0..3)];
+                self.ask(at, Ask::Got, Command::Get(name(queue), false));
+            }
+            34..36 => self.transact(at),
+            36 => {
+                let queue = [WORK, chaos][self.random.random_range(0..2)];
+                if queue == WORK {
+                    self.facts.excuse(WORK);
+                }
+                self.ask(at, Ask::Whatever, Command::PurgeQueue(name(queue)));
+            }
+            _ => {
+                self.leave(at);
+                self.join(at);
+            }
+        }
+    }
+
+    fn chance_of_durable(&self) -> bool {
+        self.peers.len() % 2 == 0
+    }
+
+    fn message(&mut self, at: usize) -> (Publish, Ask) {
+        let chaos = CHAOS[self.random.random_range(0..CHAOS.len())];
+        let (exchange, key, queue) = match self.random.random_range(0..6) {
+            0 => ("", STEADY, Some(STEADY)),
+            1 => ("", WORK, Some(WORK)),
+            2 | 3 => ("fan", "key", Some(STEADY)),
+            4 => ("amq.topic", "key", None),
+            _ => ("", chaos, None),
+        };
+        let count = self.random.random_range(1..4);
+        let publisher = self.peers[at].publisher(0);
+        let ids = self.facts.number(publisher, count);
+        let address = Address::Amqp {
+            exchange: name(exchange),
+            routing_key: name(key),
+        };
+        let padding = self.padding();
+        let mut publish =
+            messages::publish(&ids, padding, self.unix_ms(), &address, &name("amqp"), 1);
+        if queue.is_none() && self.chance(30) {
+            let at = self.unix_ms() + self.random.random_range(0..5000);
+            for record in &mut publish.records {
+                record.envelope.expires_at_ms = Some(at);
+            }
+        }
+        (publish, Ask::Publish(ids, queue))
+    }
+
+    /// A transaction: publishes and acknowledges in one.
+    fn transact(&mut self, at: usize) {
+        let (publish, ask) = self.message(at);
+        let held: Vec<_> = self.peers[at].held.drain(..).collect();
+        let mut commands = vec![Command::Publish(publish)];
+        for held in &held {
+            if let Some(id) = held.id {
+                self.facts.trying(held.queue, id);
+            }
+            commands.push(Command::Settle(Settle {
+                entries: vec![(held.queue, held.entry)],
+                settlement: Settlement::Ack,
+            }));
+        }
+        let ask = match ask {
+            // One outcome for each record.
+            Ask::Publish(ids, Some(queue)) => Ask::Transact(ids, queue),
+            other => other,
+        };
+        self.ask(at, ask, Command::Atomic(commands));
+    }
+
+    fn consume(&mut self, at: usize, queue: &'static str, credit: u32, no_ack: bool) {
+        self.peers[at].consumers += 1;
+        let consumer = ConsumerKey(self.peers[at].consumers);
+        let consume = Consume {
+            queue: name(queue),
+            consumer,
+            no_ack,
+            exclusive: false,
+            credit,
+            credit_group: None,
+            priority: 0,
+            arguments: Vec::new(),
+        };
+        self.ask(at, Ask::Whatever, Command::Consume(consume));
+    }
+
+    /// Takes everything that is in the followed queues.
+    pub(super) fn drain_queues(&mut self, at: usize) {
+        for queue in [STEADY, WORK, LOG] {
+            self.consume(at, queue, 0, false);
+        }
+    }
+}

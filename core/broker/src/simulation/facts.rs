@@ -1,0 +1,233 @@
+//! What the clients know: what was sent, what was acknowledged, what was seen. Every check is made from their side.
+
+use crate::api::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Queues of which every message is followed: by AMQP name, and the steady session's.
+pub(super) const STEADY: &str = "steady";
+pub(super) const WORK: &str = "work";
+pub(super) const LOG: &str = "log";
+pub(super) const SESSION: &str = "session";
+
+/// The facts.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    next_id: u64,
+    /// Who sent what: a publisher's number, whose messages keep their order.
+    publishers: BTreeMap<u64, u64>,
+    /// Where an acknowledged record of a log lies.
+    pub(super) logged: BTreeMap<(Name, i32), BTreeMap<i64, u64>>,
+    /// What was fetched.
+    read: BTreeMap<(Name, i32), BTreeMap<i64, u64>>,
+    /// Followed queues and their incarnations.
+    pub(super) followed: BTreeMap<QueueId, &'static str>,
+    /// Which message an entry is, once it was seen.
+    entries: BTreeMap<QueueId, BTreeMap<EntryId, u64>>,
+    messages: BTreeMap<(QueueId, u64), EntryId>,
+    /// What a followed queue must hold until it is settled.
+    due: BTreeSet<(&'static str, u64)>,
+    /// Settled by somebody, or excused: it may be there or not.
+    tried: BTreeSet<(&'static str, u64)>,
+    /// Settled, and the reply came: it must not come again.
+    gone: BTreeSet<(QueueId, EntryId)>,
+    /// Group offsets: those asked for, and which of them was acknowledged last.
+    pub(super) commits: Vec<i64>,
+    pub(super) committed: Option<usize>,
+    /// Retained topics: what was asked for in order, and which of them was acknowledged last.
+    pub(super) retained: BTreeMap<Name, (Vec<Option<u64>>, Option<usize>)>,
+    /// Figures, to see that the simulation does anything.
+    pub(super) deliveries: u64,
+    pub(super) acknowledged: u64,
+}
+
+impl Facts {
+    /// Numbers for new messages of a publisher.
+    pub(super) fn number(&mut self, publisher: u64, count: usize) -> Vec<u64> {
+        (0..count)
+            .map(|_| {
+                self.next_id += 1;
+                self.publishers.insert(self.next_id, publisher);
+                self.next_id
+            })
+            .collect()
+    }
+
+    /// A followed queue must hold these.
+    pub(super) fn expect(&mut self, queue: &'static str, ids: &[u64]) {
+        self.acknowledged += ids.len() as u64;
+        self.due.extend(ids.iter().map(|id| (queue, *id)));
+    }
+
+    /// A log holds this from this offset on.
+    pub(super) fn appended(&mut self, topic: &Name, partition: i32, base: i64, ids: &[u64]) {
+        self.acknowledged += ids.len() as u64;
+        let log = self.logged.entry((topic.clone(), partition)).or_default();
+        for (offset, id) in (base..).zip(ids) {
+            let before = log.insert(offset, *id);
+            assert!(
+                before.is_none_or(|before| before == *id),
+                "offset {offset} of {topic:?} was given twice: to {before:?} and {id}"
+            );
+        }
+    }
+
+    /// A log was read.
+    pub(super) fn fetched(
+        &mut self,
+        topic: &Name,
+        partition: i32,
+        from: i64,
+        records: &[(i64, u64)],
+        end: i64,
+    ) {
+        let key = (topic.clone(), partition);
+        let read = self.read.entry(key.clone()).or_default();
+        for (offset, id) in records {
+            assert!(
+                self.publishers.contains_key(id),
+                "offset {offset} of {topic:?} holds {id}, which nobody sent"
+            );
+            let before = read.insert(*offset, *id);
+            assert!(
+                before.is_none_or(|before| before == *id),
+                "offset {offset} of {topic:?} was {before:?} and is {id}"
+            );
+        }
+        let there: BTreeMap<i64, u64> = records.iter().copied().collect();
+        if let Some(log) = self.logged.get(&key) {
+            for (offset, id) in log.range(from..end) {
+                assert_eq!(
+                    there.get(offset),
+                    Some(id),
+                    "offset {offset} of {topic:?} was acknowledged with {id}"
+                );
+            }
+        }
+    }
+
+    /// Every message lies in a log at most once, and each publisher's in its order.
+    pub(super) fn check_logs(&self) {
+        for ((topic, partition), log) in &self.read {
+            let mut seen = BTreeSet::new();
+            let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
+            for (offset, id) in log {
+                assert!(seen.insert(*id), "{id} is twice in {topic:?}/{partition}");
+                let publisher = self.publishers[id];
+                let before = newest.insert(publisher, *id);
+                assert!(
+                    before.is_none_or(|before| before < *id),
+                    "{topic:?}/{partition}: {id} at {offset} comes after {before:?} of the same publisher"
+                );
+            }
+        }
+    }
+
+    /// A queue's entry was delivered.
+    pub(super) fn delivered(
+        &mut self,
+        queue: QueueId,
+        entry: EntryId,
+        id: Option<u64>,
+        redelivered: Option<bool>,
+    ) {
+        self.deliveries += 1;
+        let Some(name) = self.followed.get(&queue).copied() else {
+            return;
+        };
+        let Some(id) = id else {
+            panic!("{name}: entry {entry} was delivered without its content");
+        };
+        assert!(
+            !self.gone.contains(&(queue, entry)),
+            "{name}: entry {entry} ({id}) is delivered after its settlement was acknowledged"
+        );
+        assert!(
+            self.publishers.contains_key(&id),
+            "{name}: {id} was never sent"
+        );
+        let entries = self.entries.entry(queue).or_default();
+        match entries.insert(entry, id) {
+            Some(before) => {
+                assert_eq!(before, id, "{name}: entry {entry} is another message");
+                assert_ne!(
+                    redelivered,
+                    Some(false),
+                    "{name}: entry {entry} ({id}) comes again unmarked"
+                );
+            }
+            None => {
+                let other = self.messages.insert((queue, id), entry);
+                assert!(
+                    other.is_none_or(|other| other == entry),
+                    "{name}: {id} is there twice: {other:?} and {entry}"
+                );
+            }
+        }
+    }
+
+    /// An entry is in flight when its session resumes.
+    pub(super) fn resumed(&mut self, queue: QueueId, entry: EntryId, id: Option<u64>) {
+        let known = self
+            .entries
+            .get(&queue)
+            .and_then(|entries| entries.get(&entry))
+            .copied();
+        if let (Some(known), Some(id)) = (known, id) {
+            assert_eq!(known, id, "entry {entry} resumes as another message");
+        }
+        let tried = known.is_none_or(|known| self.tried.contains(&(SESSION, known)));
+        assert!(
+            id.is_some() || tried,
+            "entry {entry} ({known:?}) is lost in flight"
+        );
+    }
+
+    /// The last offset that was read of a log, or -1.
+    pub(super) fn reached(&self, topic: &'static str, partition: i32) -> i64 {
+        let key = (Name::from_static(topic.as_bytes()), partition);
+        let last = self.read.get(&key).and_then(|log| log.last_key_value());
+        last.map_or(-1, |(offset, _)| *offset)
+    }
+
+    /// A settlement was sent.
+    pub(super) fn trying(&mut self, queue: QueueId, id: u64) {
+        if let Some(name) = self.followed.get(&queue) {
+            self.tried.insert((name, id));
+        }
+    }
+
+    /// A settlement was acknowledged.
+    pub(super) fn settled(&mut self, queue: QueueId, entry: EntryId) {
+        if self.followed.contains_key(&queue) {
+            self.gone.insert((queue, entry));
+        }
+    }
+
+    /// What a queue holds by now may be dropped.
+    pub(super) fn excuse(&mut self, queue: &'static str) {
+        for id in 1..=self.next_id {
+            self.tried.insert((queue, id));
+        }
+    }
+
+    /// At the end, after everything was drained.
+    pub(super) fn check_queues(&self) {
+        for (queue, name) in &self.followed {
+            let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
+            for (entry, id) in self.entries.get(queue).into_iter().flatten() {
+                let publisher = self.publishers[id];
+                let before = newest.insert(publisher, *id);
+                assert!(
+                    before.is_none_or(|before| before < *id),
+                    "{name}: {id} at {entry} comes after {before:?} of the same publisher"
+                );
+            }
+        }
+        for (name, id) in &self.due {
+            assert!(
+                self.tried.contains(&(name, *id)),
+                "{name}: {id} was acknowledged and is lost"
+            );
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Batches with a number in each record, by which the model knows them again.
+
+use crate::api::*;
+use bytes::Bytes;
+use omnilog_record::{
+    BatchBuilder, BatchOptions, Header, NewRecord, Pieces, Record, RecordBase, RecordBatch,
+};
+
+fn value(id: u64, padding: usize) -> Vec<u8> {
+    let mut value = id.to_be_bytes().to_vec();
+    value.resize(8 + padding, b'.');
+    value
+}
+
+fn number(value: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(value.get(..8)?.try_into().ok()?))
+}
+
+/// A Kafka client's batch with these messages; producer id and sequence if it is an idempotent producer's.
+pub(super) fn batch(ids: &[u64], padding: usize, time: i64, producer: Option<(i64, i32)>) -> Bytes {
+    let mut options = BatchOptions::default();
+    if let Some((id, sequence)) = producer {
+        options.producer_id = id;
+        options.producer_epoch = 0;
+        options.base_sequence = sequence;
+    }
+    let mut builder = BatchBuilder::new(options);
+    for id in ids {
+        let headers: [Header<'_>; 0] = [];
+        let _ = builder
+            .append(&NewRecord {
+                timestamp: time,
+                key: Some(b"k"),
+                value: Some(Pieces::One(&value(*id, padding))),
+                headers,
+            })
+            .unwrap();
+    }
+    builder.finish().unwrap().to_bytes()
+}
+
+/// A gathered batch with these messages, all to one address.
+pub(super) fn publish(
+    ids: &[u64],
+    padding: usize,
+    time: i64,
+    address: &Address,
+    publisher: &Name,
+    qos: u8,
+) -> Publish {
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    let mut records = Vec::new();
+    for id in ids {
+        let headers: [Header<'_>; 0] = [];
+        let appended = builder
+            .append(&NewRecord {
+                timestamp: time,
+                key: None,
+                value: Some(Pieces::One(&value(*id, padding))),
+                headers,
+            })
+            .unwrap();
+        let provenance = match address {
+            Address::Mqtt { .. } => Provenance::Mqtt,
+            Address::Amqp { exchange, .. } if exchange.is_empty() => Provenance::AmqpDefault,
+            _ => Provenance::AmqpExchange,
+        };
+        records.push(PublishRecord {
+            envelope: Envelope {
+                address: address.clone(),
+                provenance,
+                publisher: publisher.clone(),
+                properties: Bytes::new(),
+                qos,
+                retain: false,
+                expires_at_ms: None,
+                priority: 0,
+                property_headers: 0,
+                range: (appended.body_position, appended.body_bytes),
+            },
+            more_routing_keys: Vec::new(),
+            headers: Vec::new(),
+            retain: None,
+        });
+    }
+    Publish {
+        batch: builder.finish().unwrap().to_bytes(),
+        records,
+        wait: Wait::Durable,
+        dedupe: None,
+    }
+}
+
+/// The number of a delivered message; `None`: it has no content.
+pub(super) fn delivered(message: &Message) -> Option<u64> {
+    let body = message.record_bytes()?;
+    let base = RecordBase {
+        offset: 0,
+        timestamp: 0,
+        log_append_time: None,
+    };
+    number(Record::parse(&body, &base).ok()?.value?)
+}
+
+/// The offsets and numbers in a fetched batch.
+pub(super) fn fetched(batch: &Bytes) -> Vec<(i64, u64)> {
+    let base_offset = i64::from_be_bytes(batch[..8].try_into().unwrap());
+    let batch = RecordBatch::parse(batch.clone()).expect("a batch that parses");
+    if batch.header().record_count == 0 {
+        return Vec::new();
+    }
+    let records = batch.records(1 << 24).expect("records");
+    let produced = records.base().offset;
+    records
+        .iter()
+        .map(|record| {
+            let record = record.expect("a record");
+            let id = number(record.value.expect("a value")).expect("a number");
+            (base_offset + record.offset - produced, id)
+        })
+        .collect()
+}

@@ -1,0 +1,342 @@
+//! A client: its connection, what it has asked and what it holds.
+
+use crate::api::*;
+use crate::server::{Input, Mailbox, Parcel};
+use crate::simulation::world::World;
+use omnilog_ledger::Lsn;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// What kind of client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Kafka,
+    Amqp,
+    /// With its client id's number; 0 is the steady session's.
+    Mqtt(u8),
+}
+
+/// What a reply is awaited for.
+#[derive(Debug, Clone)]
+pub(super) enum Ask {
+    /// Nothing is learned from it.
+    Whatever,
+    /// Topic, partition, messages; of an idempotent producer.
+    Append(Name, i32, Vec<u64>, bool),
+    Producer,
+    /// The partition read, from where.
+    Fetch(Name, i32, i64),
+    Commit(usize),
+    Offsets,
+    /// Messages and the followed queue that must take them.
+    Publish(Vec<u64>, Option<&'static str>),
+    Transact(Vec<u64>, &'static str),
+    /// At QoS 2, under this packet id.
+    PublishOnce(u16, u64),
+    Retain(Name, usize),
+    Settle(Vec<(QueueId, EntryId)>),
+    Follow(&'static str),
+    Got,
+    Session,
+    Assign(u16),
+    Received(u16),
+    Released(u16),
+}
+
+/// A question and the newest frame before it was decided.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    pub(super) what: Ask,
+    pub(super) decided_after: Lsn,
+    /// Its effect is a frame, so that the reply must wait for one more.
+    writes: bool,
+}
+
+/// A delivery not settled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    pub(super) queue: QueueId,
+    pub(super) entry: EntryId,
+    pub(super) id: Option<u64>,
+    pub(super) qos: u8,
+    /// MQTT: its packet id, and whether it was assigned and received.
+    pub(super) packet_id: u16,
+    pub(super) stage: u8,
+}
+
+/// A client.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) role: Role,
+    pub(super) client: ClientId,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) inbox: VecDeque<Parcel>,
+    pub(super) pending: BTreeMap<u64, Asked>,
+    next: u64,
+    pub(super) held: Vec<Held>,
+    /// It settles everything at once.
+    pub(super) draining: bool,
+    /// Kafka: its producer id, its next sequence, and the batch it must send until it has an answer.
+    pub(super) producer: Option<i64>,
+    pub(super) sequence: i32,
+    pub(super) unanswered: Option<(Vec<u64>, usize)>,
+    /// Its consumers.
+    pub(super) consumers: u64,
+    /// MQTT: its session, packet ids, and the QoS 2 message it must send until it has an answer.
+    pub(super) session: Option<SessionId>,
+    pub(super) opening: bool,
+    pub(super) next_packet: u16,
+    pub(super) once: Option<(u16, u64, bool)>,
+}
+
+impl Peer {
+    pub(super) fn new(role: Role) -> Self {
+        Self {
+            role,
+            client: ClientId(0),
+            mailbox: Arc::default(),
+            inbox: VecDeque::new(),
+            pending: BTreeMap::new(),
+            next: 1,
+            held: Vec::new(),
+            draining: false,
+            producer: None,
+            sequence: 0,
+            unanswered: None,
+            consumers: 0,
+            session: None,
+            opening: false,
+            next_packet: 1,
+            once: None,
+        }
+    }
+
+    /// A new connection: what was not answered never will be.
+    pub(super) fn joined(&mut self, client: ClientId) {
+        self.client = client;
+        self.mailbox = Arc::default();
+        self.inbox.clear();
+        self.pending.clear();
+        self.held.clear();
+        self.consumers = 0;
+        self.session = None;
+        self.opening = false;
+    }
+
+    /// A number for the order of what it publishes in one way.
+    pub(super) fn publisher(&self, way: u64) -> u64 {
+        self.client.0 * 8 + way
+    }
+
+    /// No reply overtakes what it read or wrote.
+    pub(super) fn check_not_early(&self, parcel: &Parcel, synced: Lsn) {
+        let Parcel::Event(Event::Reply {
+            correlation,
+            result: Ok(_),
+        }) = parcel
+        else {
+            return;
+        };
+        if let Some(asked) = self.pending.get(correlation) {
+            let needs = asked.decided_after + Lsn::from(asked.writes);
+            assert!(
+                synced >= needs,
+                "the reply to {:?} needs frame {needs}, and only {synced} is durable",
+                asked.what
+            );
+        }
+    }
+}
+
+impl World {
+    /// Sends a command; the reply is awaited.
+    pub(super) fn ask(&mut self, at: usize, what: Ask, command: Command) {
+        let writes = matches!(what, Ask::Append(_, _, _, false) | Ask::Commit(_));
+        let peer = &mut self.peers[at];
+        let correlation = peer.next;
+        peer.next += 1;
+        let asked = Asked {
+            what,
+            decided_after: 0,
+            writes,
+        };
+        peer.pending.insert(correlation, asked);
+        let client = peer.client;
+        self.input(Input::Command {
+            client,
+            correlation,
+            command,
+            cost: None,
+        });
+    }
+
+    /// Sends a command without waiting for a reply.
+    pub(super) fn tell(&mut self, at: usize, command: Command) {
+        let client = self.peers[at].client;
+        self.input(Input::Command {
+            client,
+            correlation: 0,
+            command,
+            cost: None,
+        });
+    }
+
+    /// A connection has been made.
+    pub(super) fn greet(&mut self, at: usize) {
+        match self.peers[at].role {
+            Role::Kafka => self.greet_kafka(at),
+            Role::Amqp => {}
+            Role::Mqtt(_) => self.open_session(at),
+        }
+    }
+
+    /// A client does something.
+    pub(super) fn act(&mut self, at: usize) {
+        match self.peers[at].role {
+            Role::Kafka => self.act_kafka(at),
+            Role::Amqp => self.act_amqp(at),
+            Role::Mqtt(_) => self.act_mqtt(at),
+        }
+    }
+
+    /// A client hears something.
+    pub(super) fn hear(&mut self, at: usize, event: Event) {
+        match event {
+            Event::Reply {
+                correlation,
+                result,
+            } => {
+                let Some(asked) = self.peers[at].pending.remove(&correlation) else {
+                    return;
+                };
+                self.answered(at, asked.what, result);
+            }
+            Event::Delivery(delivery) => self.delivered(at, &delivery),
+            Event::SessionTakenOver(session) => self.taken_over(at, session),
+            _ => {}
+        }
+    }
+
+    fn answered(&mut self, at: usize, what: Ask, result: Result<Reply, Refusal>) {
+        match (what, result) {
+            (Ask::Append(topic, partition, ids, once), result) => {
+                self.appended(at, &topic, partition, &ids, once, result);
+            }
+            (Ask::Producer, Ok(Reply::Producer(id, _))) => {
+                self.peers[at].producer = Some(id);
+                self.peers[at].sequence = 0;
+            }
+            (Ask::Fetch(topic, partition, from), Ok(Reply::Fetched(parts))) => {
+                self.fetched(&topic, partition, from, parts);
+            }
+            (Ask::Commit(index), Ok(_)) => {
+                let before = self.facts.committed;
+                self.facts.committed = Some(before.map_or(index, |before| before.max(index)));
+            }
+            (Ask::Offsets, Ok(Reply::GroupOffsets(offsets))) => self.check_offsets(&offsets),
+            (Ask::Publish(ids, queue), Ok(Reply::Published(published))) => {
+                if let Some(queue) = queue {
+                    assert!(
+                        published.outcomes.is_empty(),
+                        "{queue} is there and does not take {ids:?}: {published:?}"
+                    );
+                    self.facts.expect(queue, &ids);
+                }
+            }
+            (Ask::Transact(ids, queue), Ok(Reply::Published(published))) => {
+                assert!(
+                    published
+                        .outcomes
+                        .iter()
+                        .all(|outcome| *outcome == Routed::Taken)
+                );
+                self.facts.expect(queue, &ids);
+            }
+            (Ask::PublishOnce(packet, id), result) => self.published_once(at, packet, id, result),
+            (Ask::Retain(topic, index), Ok(_)) => {
+                if let Some((_, acknowledged)) = self.facts.retained.get_mut(&topic) {
+                    *acknowledged = Some(acknowledged.map_or(index, |before| before.max(index)));
+                }
+            }
+            (Ask::Settle(entries), Ok(_)) => {
+                for (queue, entry) in entries {
+                    self.facts.settled(queue, entry);
+                }
+            }
+            (Ask::Follow(name), Ok(Reply::Queue(info))) => {
+                self.facts.followed.insert(info.queue, name);
+            }
+            (Ask::Got, Ok(Reply::Got(Some((delivery, _))))) => self.delivered(at, &delivery),
+            (Ask::Session, result) => self.session_opened(at, result),
+            (Ask::Assign(packet), Ok(_)) => self.assigned(at, packet),
+            (Ask::Received(packet), Ok(_)) => self.received(at, packet),
+            (Ask::Released(packet), Ok(_)) => self.released(at, packet),
+            _ => {}
+        }
+    }
+
+    fn delivered(&mut self, at: usize, delivery: &Delivery) {
+        let id = crate::simulation::messages::delivered(&delivery.message);
+        let mqtt = matches!(self.peers[at].role, Role::Mqtt(_));
+        if mqtt && (delivery.qos == 0 || delivery.retained) {
+            if delivery.unsettled {
+                self.tell(
+                    at,
+                    Command::Settle(Settle {
+                        entries: vec![(delivery.queue, delivery.entry)],
+                        settlement: Settlement::Ack,
+                    }),
+                );
+            }
+            return;
+        }
+        let redelivered = (!mqtt).then_some(delivery.redelivered);
+        self.facts
+            .delivered(delivery.queue, delivery.entry, id, redelivered);
+        let held = Held {
+            queue: delivery.queue,
+            entry: delivery.entry,
+            id,
+            qos: delivery.qos,
+            packet_id: 0,
+            stage: 0,
+        };
+        self.peers[at].held.push(held);
+        if self.peers[at].draining {
+            if mqtt {
+                self.take_next(at);
+            } else {
+                self.settle(at, 1, Settlement::Ack, false);
+            }
+        }
+    }
+
+    /// Settles the oldest of what is held.
+    pub(super) fn settle(&mut self, at: usize, count: usize, settlement: Settlement, asks: bool) {
+        let count = count.min(self.peers[at].held.len());
+        let settled: Vec<Held> = self.peers[at].held.drain(..count).collect();
+        if settled.is_empty() {
+            return;
+        }
+        let entries: Vec<_> = settled
+            .iter()
+            .map(|held| (held.queue, held.entry))
+            .collect();
+        if settlement != Settlement::Requeue {
+            for held in &settled {
+                if let Some(id) = held.id {
+                    self.facts.trying(held.queue, id);
+                }
+            }
+        }
+        let command = Command::Settle(Settle {
+            entries: entries.clone(),
+            settlement,
+        });
+        match (asks, settlement) {
+            (false, _) => self.tell(at, command),
+            (true, Settlement::Requeue) => self.ask(at, Ask::Whatever, command),
+            (true, _) => self.ask(at, Ask::Settle(entries), command),
+        }
+    }
+}

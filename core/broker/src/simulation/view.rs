@@ -1,0 +1,56 @@
+//! The durable part of a shard's state in a form that can be compared: a live one's with a replayed one's.
+
+use crate::api::QueueKind;
+use crate::state::State;
+use omnilog_ledger::Pair;
+
+/// The entries of a view, in order.
+pub(super) type View = Vec<Pair>;
+
+/// Sees the durable state. Acknowledgements that are gathered and not journaled yet count as not made; what is only
+/// known to a running shard is left out.
+pub(super) fn view(state: &State) -> View {
+    let mut view = state.save().expect("a state that can be saved");
+    // The counters run ahead by what is not journaled; queues are looked at below.
+    view.retain(|(key, _)| !matches!(key.first(), Some(b'a' | b'e' | b'f')));
+    let counters = format!("{:?} {}", state.epochs, state.next_producer);
+    view.push((b"A".to_vec(), counters.into_bytes()));
+    for queue in state.queues.values().filter(|queue| queue.durable()) {
+        let mut held = queue.held();
+        for (first, last) in queue.acked.iter_runs() {
+            held.insert_run(first, last);
+        }
+        let mut returned: Vec<_> = queue
+            .returned
+            .iter()
+            .filter(|(sequence, _)| held.contains(**sequence))
+            .collect();
+        returned.sort_unstable();
+        let runs: Vec<_> = held.iter_runs().collect();
+        let name = if queue.kind == QueueKind::Classic {
+            "classic"
+        } else {
+            "subscribed"
+        };
+        let text = format!("{name} {:?} {runs:?} {returned:?}", queue.declared);
+        view.push((
+            format!("E{:020}", queue.id.0).into_bytes(),
+            text.into_bytes(),
+        ));
+    }
+    view.sort_unstable();
+    view
+}
+
+/// What differs, for people.
+pub(super) fn difference(live: &View, replayed: &View) -> String {
+    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    let mut found = String::new();
+    for (key, value) in live.iter().filter(|pair| !replayed.contains(pair)) {
+        found += &format!("\n  live     {}: {}", text(key), text(value));
+    }
+    for (key, value) in replayed.iter().filter(|pair| !live.contains(pair)) {
+        found += &format!("\n  replayed {}: {}", text(key), text(value));
+    }
+    found
+}

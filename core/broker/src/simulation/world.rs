@@ -1,0 +1,459 @@
+//! The world of one seed: disk, clock, shard, clients, and the scheduler that lets things happen in a random order.
+
+use crate::api::*;
+use crate::link::LinkJob;
+use crate::server::{Input, Parcel, read};
+use crate::shard::{Now, Shard};
+use crate::simulation::facts::Facts;
+use crate::simulation::peer::{Peer, Role};
+use crate::simulation::view::{View, difference, view};
+use crate::state::State;
+use omnilog_ledger::sim::{SimClock, SimFiles};
+use omnilog_ledger::{
+    Env, Journal, JournalOptions, LocalJournal, Lsn, Preparer, SectionReader, ShardId, Syncer,
+};
+use parking_lot::Mutex;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The views as of frames that are not durable yet, and of the newest that is.
+type Views = Arc<Mutex<BTreeMap<Lsn, View>>>;
+
+/// A world.
+pub(super) struct World {
+    pub(super) random: ChaCha8Rng,
+    files: SimFiles,
+    env: Env,
+    clock: Arc<SimClock>,
+    options: JournalOptions,
+    config: Arc<BrokerConfig>,
+    views: Views,
+    synced: Lsn,
+    clean: bool,
+    pub(super) facts: Facts,
+    pub(super) peers: Vec<Peer>,
+    next_client: u64,
+    life: Option<Life>,
+}
+
+/// From a start to the stop or crash after it.
+struct Life {
+    shard: Shard,
+    syncer: Syncer,
+    preparer: Option<Preparer>,
+    reader: Arc<dyn SectionReader>,
+    inputs: VecDeque<Input>,
+    link_jobs: Vec<LinkJob>,
+    checkpoint: Option<crate::shard::CheckpointJob>,
+}
+
+impl Life {
+    fn reader_files(&self) -> u64 {
+        self.shard.head
+    }
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let files = SimFiles::new(seed, u64::MAX);
+        let (env, clock) = files.env(seed);
+        let options = JournalOptions {
+            file_bytes: [48 << 10, 96 << 10, 256 << 10][random.random_range(0..3)],
+            low_bytes: 0,
+            reserve_bytes: 0,
+            bytes_max: 0,
+        };
+        let config = BrokerConfig {
+            tail_bytes_max: [1 << 10, 16 << 10, 1 << 20][random.random_range(0..3)],
+            mailbox_bytes_max: [1 << 10, 1 << 20][random.random_range(0..2)],
+            checkpoint_bytes: [8 << 10, 64 << 10][random.random_range(0..2)],
+            checkpoint_ms: 5000,
+            ..BrokerConfig::default()
+        };
+        Self {
+            random,
+            files,
+            env,
+            clock,
+            options,
+            config: Arc::new(config),
+            views: Views::default(),
+            synced: 0,
+            clean: false,
+            facts: Facts::default(),
+            peers: Vec::new(),
+            next_client: 1,
+            life: None,
+        }
+    }
+
+    /// Several lives, then everything is read and drained.
+    pub(super) fn run(mut self) {
+        self.start();
+        self.set_up();
+        let lives = self.random.random_range(1..5);
+        for _ in 0..lives {
+            let steps = self.random.random_range(10..1500);
+            for _ in 0..steps {
+                self.something();
+            }
+            self.end_life();
+            self.start();
+        }
+        self.finish();
+    }
+
+    pub(super) fn chance(&mut self, of_100: u32) -> bool {
+        self.random.random_range(0..100) < of_100
+    }
+
+    pub(super) fn unix_ms(&self) -> i64 {
+        self.env.clock.now_ms()
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            unix_ms: self.env.clock.now_ms(),
+            monotonic_ms: u64::try_from(self.env.clock.monotonic().as_millis()).unwrap(),
+        }
+    }
+
+    /// Opens the journal, compares what is replayed with what was, and starts the shard.
+    fn start(&mut self) {
+        let dir = Path::new("/broker");
+        let opened = LocalJournal::open(&self.env, dir, self.options.clone(), Arc::new(|| {}));
+        let (mut journal, recovery) = opened.expect("a journal that opens");
+        let last = recovery.last_lsn();
+        assert!(
+            last >= self.synced,
+            "frames up to {} were durable and {last} is the last",
+            self.synced
+        );
+        assert_eq!(
+            recovery.clean(),
+            self.clean && last > 0,
+            "a clean stop is known as one"
+        );
+        let names = &self.config.namespaces;
+        let replay = || {
+            let (state, _) =
+                State::recover(names, &journal, &recovery, ShardId(0)).expect("a state");
+            view(&state)
+        };
+        let replayed = replay();
+        assert_eq!(replayed, replay(), "replaying twice differs");
+        if last > 0 {
+            let views = self.views.lock();
+            let live = views.get(&last).expect("a view of the last frame");
+            assert!(
+                *live == replayed,
+                "the replayed state differs from the live one as of frame {last}:{}",
+                difference(live, &replayed)
+            );
+        }
+        let syncer = journal.syncer();
+        let preparer = self.chance(50).then(|| journal.preparer());
+        let reader = journal.reader();
+        let random = self.env.random.clone();
+        let (mut shard, _) = Shard::open(
+            ShardId(0),
+            self.config.clone(),
+            Box::new(journal),
+            &recovery,
+            Box::new(move || random.next_u64()),
+            self.now(),
+        )
+        .expect("a shard that opens");
+        drop(recovery);
+        self.views.lock().insert(shard.head, view(&shard.state));
+        let views = self.views.clone();
+        shard.witness = Some(Box::new(move |lsn, state| {
+            views.lock().insert(lsn, view(state));
+        }));
+        self.life = Some(Life {
+            shard,
+            syncer,
+            preparer,
+            reader,
+            inputs: VecDeque::new(),
+            link_jobs: Vec::new(),
+            checkpoint: None,
+        });
+        self.clean = false;
+        for at in 0..self.peers.len() {
+            self.join(at);
+        }
+    }
+
+    /// A peer's connection is made (again).
+    pub(super) fn join(&mut self, at: usize) {
+        let client = ClientId(self.next_client);
+        self.next_client += 1;
+        self.peers[at].joined(client);
+        let mailbox = self.peers[at].mailbox.clone();
+        self.input(Input::Connect {
+            client,
+            namespace: NamespaceId(0),
+            info: ClientInfo {
+                principal: Name::from_static(b"tester"),
+                protocol: "test".to_owned(),
+                peer: "here".to_owned(),
+            },
+            mailbox,
+        });
+        self.greet(at);
+    }
+
+    /// A peer's connection is lost.
+    pub(super) fn leave(&mut self, at: usize) {
+        self.input(Input::Disconnect(self.peers[at].client));
+    }
+
+    pub(super) fn input(&mut self, input: Input) {
+        if let Some(life) = &mut self.life {
+            life.inputs.push_back(input);
+        }
+    }
+
+    /// The power fails, the process is killed, or it stops.
+    fn end_life(&mut self) {
+        let dice = self.random.random_range(0..10);
+        if dice < 2 {
+            let count = self.life.as_ref().map_or(0, |life| life.inputs.len());
+            self.step(count);
+            self.input(Input::Stop);
+            self.step(1);
+            self.clean = true;
+        }
+        self.life = None;
+        if dice < 4 {
+            self.files.kill_process();
+        } else {
+            self.files.lose_power();
+        }
+        self.clock
+            .advance(Duration::from_millis(self.random.random_range(0..20_000)));
+    }
+
+    /// Something happens.
+    fn something(&mut self) {
+        match self.random.random_range(0..100) {
+            0..30 => {
+                let at = self.random.random_range(0..self.peers.len());
+                self.act(at);
+            }
+            30..60 => {
+                let count = if self.chance(80) { 2 } else { 10 };
+                self.step(count);
+            }
+            60..75 => self.sync(),
+            75..85 => {
+                let at = self.random.random_range(0..self.peers.len());
+                self.listen(at);
+            }
+            85..90 => self.work(),
+            90..92 => {
+                let at = self.random.random_range(0..self.peers.len());
+                self.leave(at);
+                self.join(at);
+            }
+            92..99 => {
+                let ms = self.random.random_range(0..300);
+                self.clock.advance(Duration::from_millis(ms));
+            }
+            _ => {
+                let ms = self.random.random_range(0..10_000);
+                self.clock.advance(Duration::from_millis(ms));
+            }
+        }
+    }
+
+    fn sync(&mut self) {
+        if let Some(life) = &mut self.life {
+            life.syncer.step();
+            self.synced = life.syncer.synced();
+        }
+    }
+
+    /// Work that a server does on threads of their own.
+    fn work(&mut self) {
+        let Some(life) = &mut self.life else { return };
+        if !life.link_jobs.is_empty() {
+            let job = life.link_jobs.remove(0);
+            let pulled = job.run(&*life.reader);
+            life.inputs.push_back(Input::Pulled(Box::new(pulled)));
+        }
+        if let Some(job) = life.checkpoint.take() {
+            job.run(&mut || {});
+        }
+        if let Some(preparer) = &mut life.preparer {
+            let _ = preparer.step().expect("the next file is prepared");
+        }
+    }
+
+    /// The sequencer takes a step over some of the inputs.
+    fn step(&mut self, count: usize) {
+        let now = self.now();
+        let Some(life) = &mut self.life else { return };
+        let count = count.min(life.inputs.len());
+        let mut inputs: Vec<Input> = life.inputs.drain(..count).collect();
+        let before = life.shard.head;
+        for input in &inputs {
+            if let Input::Command {
+                client,
+                correlation,
+                ..
+            } = input
+                && let Some(peer) = self.peers.iter_mut().find(|peer| peer.client == *client)
+                && let Some(asked) = peer.pending.get_mut(correlation)
+            {
+                asked.decided_after = before;
+            }
+        }
+        life.shard.step(now, &mut inputs);
+        life.link_jobs.extend(life.shard.take_link_jobs());
+        if let Some(job) = life.shard.take_checkpoint_job() {
+            life.checkpoint = Some(job);
+        }
+        assert_eq!(life.shard.failure(), None);
+        self.synced = life.syncer.synced();
+        let synced = self.synced;
+        self.views.lock().retain(|lsn, _| *lsn >= synced);
+        for peer in &mut self.peers {
+            let mut parcels = Vec::new();
+            if peer.mailbox.try_take(&mut parcels) {
+                for parcel in &parcels {
+                    peer.check_not_early(parcel, synced);
+                }
+                peer.inbox.extend(parcels);
+            }
+        }
+    }
+
+    /// A peer reads what has come.
+    fn listen(&mut self, at: usize) {
+        let parcels: Vec<Parcel> = self.peers[at].inbox.drain(..).collect();
+        for parcel in parcels {
+            let Some(life) = &self.life else { return };
+            let event = read(parcel, &*life.reader);
+            self.hear(at, event);
+        }
+        let peer = &self.peers[at];
+        if peer.mailbox.drained() {
+            let client = peer.client;
+            self.input(Input::Drained(client));
+        }
+    }
+
+    /// Everything that can happen without a client's doing happens.
+    pub(super) fn calm(&mut self) {
+        let mut quiet = 0;
+        while quiet < 5 {
+            let before = (
+                self.facts.deliveries,
+                self.life.as_ref().map(|life| life.shard.head),
+            );
+            let waiting = self.life.as_ref().map_or(0, |life| life.inputs.len());
+            self.step(waiting);
+            self.sync();
+            self.work();
+            self.clock.advance(Duration::from_millis(100));
+            self.step(0);
+            for at in 0..self.peers.len() {
+                self.listen(at);
+            }
+            let life = self.life.as_ref();
+            let idle = life.is_some_and(|life| life.inputs.is_empty() && life.link_jobs.is_empty());
+            let after = (self.facts.deliveries, life.map(|life| life.shard.head));
+            quiet = if idle && before == after {
+                quiet + 1
+            } else {
+                0
+            };
+        }
+    }
+
+    fn set_up(&mut self) {
+        let roles = [
+            Role::Kafka,
+            Role::Kafka,
+            Role::Amqp,
+            Role::Amqp,
+            Role::Amqp,
+            Role::Mqtt(0),
+            Role::Mqtt(1),
+            Role::Mqtt(2),
+            Role::Mqtt(1),
+        ];
+        for role in roles {
+            self.peers.push(Peer::new(role));
+            let at = self.peers.len() - 1;
+            self.join(at);
+        }
+        self.set_up_topics(0);
+        self.set_up_queues(2);
+        self.calm();
+        self.set_up_session(5);
+        self.calm();
+    }
+
+    /// Reads every log and drains every queue, and checks that nothing is missing.
+    fn finish(&mut self) {
+        // Sessions let go of what they hold by the restart; the other clients go.
+        self.peers.truncate(0);
+        for role in [Role::Kafka, Role::Amqp, Role::Mqtt(0)] {
+            self.peers.push(Peer::new(role));
+            self.peers.last_mut().unwrap().draining = true;
+            let at = self.peers.len() - 1;
+            self.join(at);
+        }
+        self.calm();
+        self.read_all(0);
+        self.drain_queues(1);
+        self.calm();
+        self.check_retained();
+        self.facts.check_logs();
+        self.facts.check_queues();
+        if std::env::var_os("OMNILOG_SIM_TELL").is_some() {
+            let files = self.life.as_ref().map_or(0, |life| life.reader_files());
+            eprintln!(
+                "{} acknowledged, {} delivered, frame {}",
+                self.facts.acknowledged, self.facts.deliveries, files
+            );
+        }
+    }
+
+    /// Where a log begins.
+    pub(super) fn log_start(&self, topic: &'static str, partition: usize) -> i64 {
+        let state = &self.life.as_ref().unwrap().shard.state;
+        let name = Name::from_static(topic.as_bytes());
+        let topic = state.topic(NamespaceId(0), &TopicRef::Name(name)).unwrap();
+        state.partitions[&topic.partitions[partition]].log_start
+    }
+
+    /// The retained messages are those asked for last, or asked for after the last acknowledged.
+    fn check_retained(&mut self) {
+        let Some(life) = &self.life else { return };
+        let names = life.shard.state.namespace(NamespaceId(0)).unwrap();
+        let there: BTreeMap<Name, u64> = names.retained.all().into_iter().collect();
+        for (topic, (asked, acknowledged)) in &self.facts.retained {
+            let found = there.get(topic).map(|sequence| {
+                let section = life.reader.by_sequence(ShardId(0), *sequence).unwrap();
+                let section = section.expect("a retained message has its record");
+                crate::simulation::messages::fetched(&section.batch)[0].1
+            });
+            let from = acknowledged.map_or(0, |at| at);
+            let allowed =
+                (acknowledged.is_none() && found.is_none()) || asked[from..].contains(&found);
+            assert!(
+                allowed,
+                "retained {topic:?} is {found:?}, asked for {asked:?}, acknowledged {acknowledged:?}"
+            );
+        }
+    }
+}
