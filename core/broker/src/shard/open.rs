@@ -134,6 +134,7 @@ impl Shard {
             epoch,
             first_sequence,
         });
+        self.end_connections();
         self.finish_frame();
         for partition in self.state.partitions.values_mut() {
             partition.high_watermark = partition.next_offset;
@@ -148,23 +149,36 @@ impl Shard {
         }
         self.link_news
             .extend(self.state.links.keys().map(|(partition, _)| *partition));
-        let now = self.now.unix_ms;
         let sessions: Vec<SessionId> = self.state.sessions.keys().copied().collect();
         for id in sessions {
-            let Some(session) = self.state.sessions.get_mut(&id) else {
-                continue;
-            };
-            if session.expires_at_ms.is_none() {
-                // Its connection ended with the server.
-                session.expires_at_ms = match session.expiry {
-                    SessionExpiry::AtClose => Some(now),
-                    SessionExpiry::AfterMs(after) => {
-                        Some(now.saturating_add(i64::try_from(after).unwrap_or(i64::MAX)))
-                    }
-                    SessionExpiry::Never => None,
-                };
-            }
             self.arm_session(id);
+        }
+    }
+
+    /// Connections ended with the server: sessions expire from now on, and not from each further start.
+    fn end_connections(&mut self) {
+        let now = self.now.unix_ms;
+        let mut open: Vec<(SessionId, SessionExpiry)> = self
+            .state
+            .sessions
+            .values()
+            .filter(|session| session.expires_at_ms.is_none())
+            .map(|session| (session.id, session.expiry))
+            .collect();
+        open.sort_unstable_by_key(|(session, _)| *session);
+        for (session, expiry) in open {
+            let expires_at_ms = match expiry {
+                SessionExpiry::AtClose => now,
+                SessionExpiry::AfterMs(after) => {
+                    now.saturating_add(i64::try_from(after).unwrap_or(i64::MAX))
+                }
+                SessionExpiry::Never => continue,
+            };
+            self.record(&Decision::SessionClosed {
+                session,
+                expiry,
+                expires_at_ms: Some(expires_at_ms),
+            });
         }
     }
 
