@@ -188,8 +188,10 @@ impl Shard {
             .state
             .queues
             .values()
-            .filter(|queue| queue.durable() && queue.delivered_below > 0)
-            .map(|queue| (queue.id, queue.delivered_below))
+            .filter(|queue| queue.durable())
+            // What an earlier run may have delivered stays suspect.
+            .map(|queue| (queue.id, queue.delivered_below.max(queue.suspect_below)))
+            .filter(|(_, below)| *below > 0)
             .collect();
         delivered.sort_unstable();
         self.flush_acked(true);
