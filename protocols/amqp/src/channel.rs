@@ -44,6 +44,10 @@ pub(crate) struct Channel {
     pub(crate) group: CreditGroup,
     /// The broker knows the group.
     pub(crate) group_set: bool,
+    /// Consumers that the broker ended while an answer was awaited: told after it, as RabbitMQ does.
+    pub(crate) cancelled: Vec<Bytes>,
+    /// The queue behind `amq.rabbitmq.reply-to`.
+    pub(crate) replies: Option<Replies>,
     pub(crate) confirms: Option<Confirms>,
     pub(crate) tx: Option<Tx>,
 }
@@ -52,6 +56,15 @@ pub(crate) struct Channel {
 #[derive(Debug, Clone)]
 pub(crate) struct Consumer {
     pub(crate) key: ConsumerKey,
+}
+
+/// A channel's direct reply-to.
+#[derive(Debug, Clone)]
+pub(crate) struct Replies {
+    /// The queue that replies come by.
+    pub(crate) queue: Bytes,
+    /// Its consumer's tag.
+    pub(crate) tag: Bytes,
 }
 
 /// A transaction under way.
@@ -80,6 +93,8 @@ impl Channel {
             prefetch: 0,
             group: CreditGroup(epoch),
             group_set: false,
+            cancelled: Vec::new(),
+            replies: None,
             confirms: None,
             tx: None,
         }
@@ -138,6 +153,8 @@ impl Channel {
         core.settle(returned, Settlement::Requeue, out);
         core.flush(out);
         self.confirms = None;
+        self.replies = None;
+        self.cancelled.clear();
         self.assembly = None;
     }
 }

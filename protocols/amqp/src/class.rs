@@ -9,7 +9,10 @@ mod exchange;
 mod publish;
 mod queue;
 mod queue_arguments;
+mod reply_to;
 mod tx;
+
+pub(crate) use basic::Asked;
 
 use crate::channel::Channel;
 use crate::codec::{Method, MethodId};

@@ -147,7 +147,7 @@ impl Session for AmqpSession {
     fn on_deadline(&mut self, now: Instant, out: &mut Outbox) -> Result<(), ConnectionError> {
         if self.due.is_some_and(|due| due <= now) {
             self.due = None;
-            return self.on_due(out);
+            return self.on_due(now, out);
         }
         self.heartbeat.beat(now, out)
     }

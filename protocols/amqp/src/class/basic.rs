@@ -1,5 +1,6 @@
 //! `basic`: consuming, getting, settling, prefetch. Publishing is next door.
 
+use super::reply_to::REPLY_TO;
 use crate::channel::Channel;
 use crate::codec::{Method, MethodId, Writer};
 use crate::connection::{Awaited, Core};
@@ -141,31 +142,52 @@ impl Channel {
 
     fn on_consume(&mut self, asked: Asked, core: &mut Core, out: &mut Outbox) -> Result<(), Fault> {
         let id = MethodId::BASIC_CONSUME;
+        let tag = self.new_tag(&asked.tag)?;
+        let asked = Asked { tag, ..asked };
+        if asked.queue == REPLY_TO {
+            return self.on_consume_replies(asked, core, out);
+        }
         let queue = self.queue_named(&asked.queue, id)?;
         core.check(Operation::Read, Noun::Queue, &queue, id)?;
-        let tag = if asked.tag.is_empty() {
-            Bytes::from(format!("amq.ctag-{}", uuid::Uuid::new_v4().simple()))
-        } else {
-            Bytes::copy_from_slice(&asked.tag)
-        };
-        if self.consumers.contains_key(&tag) {
+        priority_of(&asked.arguments)?;
+        self.consume(asked, queue, core, out);
+        Ok(())
+    }
+
+    /// A consumer's tag: the client's, which must be new, or one of ours.
+    fn new_tag(&self, tag: &Bytes) -> Result<Bytes, Fault> {
+        if tag.is_empty() {
+            let made = format!("amq.ctag-{}", uuid::Uuid::new_v4().simple());
+            return Ok(made.into());
+        }
+        if self.consumers.contains_key(tag) {
             return Err(Fault::new(
                 Code::NotAllowed,
-                id,
+                MethodId::BASIC_CONSUME,
                 format!(
                     "attempt to reuse consumer tag '{}'",
-                    String::from_utf8_lossy(&tag)
+                    String::from_utf8_lossy(tag)
                 ),
             ));
         }
-        let priority = priority_of(&asked.arguments)?;
+        Ok(Bytes::copy_from_slice(tag))
+    }
+
+    /// Starts a consumer.
+    pub(super) fn consume(
+        &mut self,
+        asked: Asked,
+        queue: Bytes,
+        core: &mut Core,
+        out: &mut Outbox,
+    ) {
         if !self.group_set {
             self.group_set = true;
             out.command(0, Command::SetCredit(self.group, 0));
         }
         let key = ConsumerKey(core.number());
         core.consumers
-            .insert(key, (self.id, self.epoch, tag.clone()));
+            .insert(key, (self.id, self.epoch, asked.tag.clone()));
         let command = Command::Consume(Consume {
             queue,
             consumer: key,
@@ -173,16 +195,15 @@ impl Channel {
             exclusive: asked.exclusive,
             credit: self.prefetch.into(),
             credit_group: Some(self.group),
-            priority,
+            priority: priority_of(&asked.arguments).unwrap_or(0),
             arguments: asked.arguments,
         });
         let what = Awaited::Consuming {
-            tag,
+            tag: asked.tag,
             key,
             nowait: asked.nowait,
         };
-        core.ask(self, id, what, command, out);
-        Ok(())
+        core.ask(self, MethodId::BASIC_CONSUME, what, command, out);
     }
 
     fn on_cancel(&mut self, tag: &Bytes, nowait: bool, core: &mut Core, out: &mut Outbox) {
@@ -217,13 +238,14 @@ impl Channel {
 }
 
 /// What `basic.consume` asks for.
-struct Asked {
-    queue: Bytes,
-    tag: Bytes,
-    no_ack: bool,
-    exclusive: bool,
-    nowait: bool,
-    arguments: Table,
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(super) queue: Bytes,
+    pub(super) tag: Bytes,
+    pub(super) no_ack: bool,
+    pub(super) exclusive: bool,
+    pub(super) nowait: bool,
+    pub(super) arguments: Table,
 }
 
 fn back(requeue: bool) -> Settlement {

@@ -49,7 +49,7 @@ impl Channel {
         let Some(header) = assembly.header else {
             return Ok(());
         };
-        let properties = Properties::decode(header.properties.clone())?;
+        let mut properties = Properties::decode(header.properties.clone())?;
         let mut headers = properties.header_table()?;
         check_user_id(&properties, core)?;
         let expires_at_ms = match &properties.expiration {
@@ -61,11 +61,13 @@ impl Channel {
         };
         let more_routing_keys = more_routing_keys(&headers)?;
         let mut raw = header.properties;
-        let mut properties = properties;
         if headers.iter().any(|(name, _)| name == "BCC") {
             // Nobody is to see it.
             headers.retain(|(name, _)| name != "BCC");
             properties = properties.with_headers(&headers);
+            raw = properties.to_bytes();
+        }
+        if self.reply_address(&mut properties)? {
             raw = properties.to_bytes();
         }
         let incoming = Incoming {

@@ -1,6 +1,7 @@
 //! `queue`: declare, bind, unbind, purge, delete.
 
 use super::exchange::named;
+use super::reply_to::REPLY_TO;
 use super::{plain, queue_arguments, unless};
 use crate::channel::Channel;
 use crate::codec::{Method, MethodId};
@@ -20,6 +21,15 @@ impl Channel {
         out: &mut Outbox,
     ) -> Result<(), Fault> {
         let (command, what) = match method {
+            Method::QueueDeclare {
+                queue,
+                passive: true,
+                nowait,
+                ..
+            } if queue == REPLY_TO => {
+                self.on_declare_replies(nowait, out);
+                return Ok(());
+            }
             Method::QueueDeclare {
                 queue,
                 passive,

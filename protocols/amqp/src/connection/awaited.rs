@@ -32,6 +32,8 @@ pub(crate) enum Awaited {
         /// The queue, where it was to be deleted.
         deleted: Option<Bytes>,
     },
+    /// A queue for direct replies; the consumer asked for follows.
+    ReplyQueue(Box<crate::class::Asked>),
     /// A consumer's start.
     Consuming {
         tag: Bytes,

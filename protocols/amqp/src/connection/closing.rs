@@ -7,7 +7,10 @@ use crate::connection::{Awaited, Core};
 use crate::rescue::Fault;
 use omnilog_broker::{Command, Settle, Settlement};
 use omnilog_wire::{Close, ConnectionError, Outbox};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// After close-ok a client has so long to close the socket itself.
+const CLIENT_CLOSES_WITHIN: Duration = Duration::from_millis(200);
 
 impl AmqpSession {
     /// Closes the connection for a fault: says so, and waits for close-ok.
@@ -32,28 +35,28 @@ impl AmqpSession {
                 self.due = Some(now + self.shared.config.close_timeout);
             }
             Phase::Opening(_) | Phase::Leaving(_) | Phase::Closing | Phase::Closed => {
-                self.close_ok(out);
+                self.close_ok(now, out);
             }
         }
     }
 
-    pub(super) fn close_ok(&mut self, out: &mut Outbox) {
+    /// Agrees to the end. The client is left to close first: some take an early end of the stream for an error.
+    pub(super) fn close_ok(&mut self, now: Instant, out: &mut Outbox) {
         Writer::method(out.buffer(), 0, MethodId::CONNECTION_CLOSE_OK, |_| {});
         self.phase = Phase::Closed;
-        self.due = None;
+        self.due = Some(now + CLIENT_CLOSES_WITHIN);
         self.heartbeat.stop();
-        out.close(Close::Linger);
     }
 
     /// A phase took too long.
-    pub(super) fn on_due(&mut self, out: &mut Outbox) -> Result<(), ConnectionError> {
+    pub(super) fn on_due(&mut self, now: Instant, out: &mut Outbox) -> Result<(), ConnectionError> {
         match &self.phase {
             Phase::Opening(handshake) if handshake.is_refused() => {
                 Err(ConnectionError::refused("not authenticated"))
             }
             Phase::Opening(_) => Err(ConnectionError::Silent("handshake took too long")),
             Phase::Leaving(_) => {
-                self.close_ok(out);
+                self.close_ok(now, out);
                 Ok(())
             }
             Phase::Closing => {
@@ -61,7 +64,11 @@ impl AmqpSession {
                 out.close(Close::Flushed);
                 Ok(())
             }
-            Phase::Open(_) | Phase::Closed => Ok(()),
+            Phase::Closed => {
+                out.close(Close::Linger);
+                Ok(())
+            }
+            Phase::Open(_) => Ok(()),
         }
     }
 }

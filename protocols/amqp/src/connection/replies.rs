@@ -121,7 +121,7 @@ impl AmqpSession {
             Phase::Leaving(open) => {
                 let left = open.core.answered(correlation);
                 if left.is_some_and(|awaiting| matches!(awaiting.what, Awaited::ConnectionLeft)) {
-                    self.close_ok(out);
+                    self.close_ok(now, out);
                 }
             }
             Phase::Opening(_) | Phase::Closing | Phase::Closed => {}
@@ -181,6 +181,11 @@ impl Open {
             Ok(reply) => channel.on_done(core, method, what, reply, out),
             Err(refusal) => channel.on_refused(core, method, what, &refusal, out),
         };
+        if core.capabilities.consumer_cancel_notify && !channel.waiting {
+            for tag in std::mem::take(&mut channel.cancelled) {
+                put_cancel(channel.id, &tag, out);
+            }
+        }
         if method == MethodId::CHANNEL_CLOSE {
             let id = channel.id;
             channels.remove(&id);
@@ -238,12 +243,18 @@ impl Open {
             return;
         };
         channel.consumers.remove(&tag);
-        if core.capabilities.consumer_cancel_notify && !channel.closing {
-            Writer::method(out.buffer(), id, MethodId::BASIC_CANCEL, |w| {
-                w.short(&tag).bit(true);
-            });
+        if channel.waiting {
+            channel.cancelled.push(tag);
+        } else if core.capabilities.consumer_cancel_notify && !channel.closing {
+            put_cancel(id, &tag, out);
         }
     }
+}
+
+fn put_cancel(channel: u16, tag: &[u8], out: &mut Outbox) {
+    Writer::method(out.buffer(), channel, MethodId::BASIC_CANCEL, |w| {
+        w.short(tag).bit(true);
+    });
 }
 
 /// A record that can't be read is our fault; it must not come again and again.
@@ -299,11 +310,15 @@ impl Channel {
                 if let Some(consumer) = self.consumers.remove(&tag) {
                     core.consumers.remove(&consumer.key);
                 }
+                self.replies.take_if(|replies| replies.tag == tag);
                 if !nowait {
                     Writer::method(out.buffer(), id, MethodId::BASIC_CANCEL_OK, |w| {
                         w.short(&tag);
                     });
                 }
+            }
+            (Awaited::ReplyQueue(asked), Reply::Queue(info)) => {
+                self.on_reply_queue(*asked, info.name, core, out);
             }
             (Awaited::Got { no_ack }, Reply::Got(got)) => self.on_got(core, got, no_ack, out),
             (Awaited::Checked(incoming), Reply::Done) => self.hold(*incoming, core),

@@ -342,6 +342,7 @@ fn delivery(consumer: u64, entry: u64, message: Message) -> Delivery {
         redelivered: false,
         returned_count: 0,
         qos: 1,
+        by_root: false,
         retained: false,
         message,
     }

@@ -54,6 +54,8 @@ fn a_closed_connection_deletes_its_exclusive_queues_first() {
         pair.methods()[..],
         [AMQPClass::Connection(connection::AMQPMethod::CloseOk(_))]
     ));
+    assert_eq!(pair.out.closing(), None, "the client may close first");
+    pair.pass(Duration::from_millis(200));
     assert_eq!(pair.out.closing(), Some(Close::Linger));
 }
 

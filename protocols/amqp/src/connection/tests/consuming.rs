@@ -249,3 +249,77 @@ fn recover_puts_everything_back() {
         [AMQPClass::Basic(basic::AMQPMethod::RecoverOk(_))]
     ));
 }
+
+#[test]
+fn a_cancellation_does_not_overtake_the_answer_to_a_delete() {
+    let (mut pair, key) = consuming("c");
+    pair.method(
+        1,
+        queue(queue::AMQPMethod::Delete(queue::Delete {
+            queue: "q".into(),
+            ..queue::Delete::default()
+        })),
+    );
+    pair.event(Event::ConsumerCancelled(ConsumerKey(key)));
+    assert!(pair.frames().is_empty());
+    pair.answer(Ok(Reply::Count(2)));
+    assert!(matches!(
+        pair.methods()[..],
+        [
+            AMQPClass::Queue(queue::AMQPMethod::DeleteOk(_)),
+            AMQPClass::Basic(basic::AMQPMethod::Cancel(_))
+        ]
+    ));
+}
+
+fn consume_replies(no_ack: bool) -> AMQPClass {
+    basic(basic::AMQPMethod::Consume(basic::Consume {
+        queue: "amq.rabbitmq.reply-to".into(),
+        consumer_tag: "r".into(),
+        no_ack,
+        ..basic::Consume::default()
+    }))
+}
+
+fn request() -> Vec<AMQPFrame> {
+    let properties = basic::AMQPProperties::default().with_reply_to("amq.rabbitmq.reply-to".into());
+    publish_with("", "server", false, properties, b"?")
+}
+
+#[test]
+fn requests_leave_with_the_address_of_a_queue_for_replies() {
+    let mut pair = Pair::open();
+    pair.method(1, consume_replies(true));
+    let Command::DeclareQueue(declared) = pair.answer(Ok(queue_info("amq.gen-9", 0, 0))) else {
+        panic!("no queue");
+    };
+    assert!(declared.name.is_empty() && declared.auto_delete && !declared.durable);
+    pair.command();
+    let Command::Consume(consume) = pair.answer(Ok(queue_info("amq.gen-9", 0, 1))) else {
+        panic!("no consumer");
+    };
+    assert_eq!(
+        (&consume.queue[..], consume.no_ack),
+        (&b"amq.gen-9"[..], true)
+    );
+    pair.frames();
+    pair.send_frames(&request());
+    let Command::Publish(publish) = pair.command() else {
+        panic!("no request");
+    };
+    let properties = publish.records[0].envelope.properties.clone();
+    let properties = crate::codec::Properties::decode(properties).unwrap();
+    assert_eq!(properties.reply_to.as_deref(), Some(&b"amq.gen-9"[..]));
+}
+
+#[test]
+fn a_consumer_of_replies_has_its_rules() {
+    let mut pair = Pair::open();
+    pair.method(1, consume_replies(false));
+    let text = "PRECONDITION_FAILED - reply consumer cannot acknowledge".to_owned();
+    assert_eq!(pair.channel_closed(), (406, text, (60, 20)));
+    let mut pair = Pair::open();
+    pair.send_frames(&request());
+    let text = "PRECONDITION_FAILED - fast reply consumer does not exist".to_owned();
+    assert_eq!(pair.channel_closed(), (406, text, (60, 40)));
+}

@@ -66,7 +66,7 @@ fn a_body_may_come_in_any_pieces() {
     let Command::Publish(publish) = pair.command() else {
         panic!("no publish");
     };
-    let view = crate::mapping::view(&message(&publish, 0)).unwrap();
+    let view = crate::mapping::view(&delivery(1, 1, message(&publish, 0))).unwrap();
     assert_eq!(view.body, &b"abcdef"[..]);
 }
 
