@@ -141,7 +141,7 @@ impl World {
     }
 
     fn chance_of_durable(&self) -> bool {
-        self.peers.len() % 2 == 0
+        self.peers.len().is_multiple_of(2)
     }
 
     fn message(&mut self, at: usize) -> (Publish, Ask) {

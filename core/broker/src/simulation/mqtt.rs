@@ -258,7 +258,7 @@ impl World {
         at: usize,
         packet: u16,
         id: u64,
-        result: Result<Reply, Refusal>,
+        result: &Result<Reply, Refusal>,
     ) {
         match result {
             Ok(Reply::Published(_)) => {

@@ -234,15 +234,14 @@ impl World {
                 self.facts.committed = Some(before.map_or(index, |before| before.max(index)));
             }
             (Ask::Offsets, Ok(Reply::GroupOffsets(offsets))) => self.check_offsets(&offsets),
-            (Ask::Publish(ids, queue), Ok(Reply::Published(published))) => {
-                if let Some(queue) = queue {
-                    assert!(
-                        published.outcomes.is_empty(),
-                        "{queue} is there and does not take {ids:?}: {published:?}"
-                    );
-                    self.facts.expect(queue, &ids);
-                }
+            (Ask::Publish(ids, Some(queue)), Ok(Reply::Published(published))) => {
+                assert!(
+                    published.outcomes.is_empty(),
+                    "{queue} is there and does not take {ids:?}: {published:?}"
+                );
+                self.facts.expect(queue, &ids);
             }
+            (Ask::Publish(_, None), Ok(Reply::Published(_))) => {}
             (Ask::Transact(ids, queue), Ok(Reply::Published(published))) => {
                 assert!(
                     published
@@ -252,7 +251,7 @@ impl World {
                 );
                 self.facts.expect(queue, &ids);
             }
-            (Ask::PublishOnce(packet, id), result) => self.published_once(at, packet, id, result),
+            (Ask::PublishOnce(packet, id), result) => self.published_once(at, packet, id, &result),
             (Ask::Retain(topic, index), Ok(_)) => {
                 if let Some((_, acknowledged)) = self.facts.retained.get_mut(&topic) {
                     *acknowledged = Some(acknowledged.map_or(index, |before| before.max(index)));
