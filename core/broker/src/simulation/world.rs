@@ -35,6 +35,8 @@ pub(super) struct World {
     synced: Lsn,
     clean: bool,
     pub(super) facts: Facts,
+    /// The followed log is kept for ever; else its links may meet gaps.
+    pub(super) keeps_log: bool,
     pub(super) peers: Vec<Peer>,
     next_client: u64,
     life: Option<Life>,
@@ -51,9 +53,32 @@ struct Life {
     checkpoint: Option<crate::shard::CheckpointJob>,
 }
 
-impl Life {
-    fn reader_files(&self) -> u64 {
-        self.shard.head
+/// Whatever is held has its record.
+fn check_records(state: &State, reader: &dyn SectionReader) {
+    let there = |what: &str, sequence: u64| {
+        let sequence = state
+            .original(sequence)
+            .map_or(sequence, |(original, _)| original);
+        let section = reader
+            .by_sequence(ShardId(0), sequence)
+            .expect("files that can be read");
+        assert!(
+            section.is_some(),
+            "{what} holds {sequence}, and its record is gone"
+        );
+    };
+    for queue in state.queues.values().filter(|queue| queue.durable()) {
+        let name = String::from_utf8_lossy(&queue.declared.name);
+        for (first, last) in queue.held().iter_runs() {
+            for sequence in first..=last {
+                there(&name, sequence);
+            }
+        }
+    }
+    for names in &state.namespaces {
+        for (topic, sequence) in names.retained.all() {
+            there(&String::from_utf8_lossy(&topic), sequence);
+        }
     }
 }
 
@@ -73,8 +98,11 @@ impl World {
             mailbox_bytes_max: [1 << 10, 1 << 20][random.random_range(0..2)],
             checkpoint_bytes: [8 << 10, 64 << 10][random.random_range(0..2)],
             checkpoint_ms: 5000,
+            retention_bytes_default: 4000,
+            window_bytes_default: [2000, 20_000][random.random_range(0..2)],
             ..BrokerConfig::default()
         };
+        let keeps_log = random.random_bool(0.3);
         Self {
             random,
             files,
@@ -86,6 +114,7 @@ impl World {
             synced: 0,
             clean: false,
             facts: Facts::default(),
+            keeps_log,
             peers: Vec::new(),
             next_client: 1,
             life: None,
@@ -147,6 +176,8 @@ impl World {
         };
         let replayed = replay();
         assert_eq!(replayed, replay(), "replaying twice differs");
+        let (state, _) = State::recover(names, &journal, &recovery, ShardId(0)).expect("a state");
+        check_records(&state, &*journal.reader());
         if last > 0 {
             let views = self.views.lock();
             let live = views.get(&last).expect("a view of the last frame");
@@ -420,10 +451,13 @@ impl World {
         self.facts.check_logs();
         self.facts.check_queues();
         if std::env::var_os("OMNILOG_SIM_TELL").is_some() {
-            let files = self.life.as_ref().map_or(0, |life| life.reader_files());
             eprintln!(
-                "{} acknowledged, {} delivered, frame {}",
-                self.facts.acknowledged, self.facts.deliveries, files
+                "{} acknowledged, {} delivered, frame {}, files {:?}, checkpoints {:?}",
+                self.facts.acknowledged,
+                self.facts.deliveries,
+                self.synced,
+                self.env.files.list(Path::new("/broker/journal")),
+                self.env.files.list(Path::new("/broker/checkpoints")),
             );
         }
     }
