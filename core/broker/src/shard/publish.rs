@@ -135,7 +135,8 @@ impl Shard {
             .iter()
             .map(|record| RECORD_BYTES + record.envelope.properties.len())
             .sum();
-        let limit = self.journal.frame_bytes_max().saturating_sub(FRAME_BYTES);
+        let frame = self.journal.frame_bytes_max();
+        let limit = frame - FRAME_BYTES.min(frame / 4);
         if publish.batch.len() + beside > limit {
             return Err(Refusal::TooLarge {
                 limit: limit as u64,
