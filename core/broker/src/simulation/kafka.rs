@@ -110,7 +110,7 @@ impl World {
 
     pub(super) fn padding(&mut self) -> usize {
         if self.chance(10) {
-            self.random.random_range(0..4000)
+            self.random.random_range(0..2500)
         } else {
             self.random.random_range(0..200)
         }
@@ -239,7 +239,10 @@ impl World {
                     from < log_start_offset,
                     "{name:?}: offset {from} was acknowledged"
                 );
-                assert!(!self.keeps_log || *name != topic(LOG), "it is kept for ever");
+                assert!(
+                    !self.keeps_log || *name != topic(LOG),
+                    "it is kept for ever"
+                );
             }
             other => panic!("{name:?} can't be read: {other:?}"),
         }

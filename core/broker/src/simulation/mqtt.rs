@@ -48,8 +48,9 @@ impl World {
 
     pub(super) fn open_session(&mut self, at: usize) {
         let (client_id, steady) = self.client_id(at);
+        let lasting = self.peers[at].role != Role::Mqtt(1);
         let expiry = match self.random.random_range(0..3) {
-            _ if steady => SessionExpiry::Never,
+            _ if lasting => SessionExpiry::Never,
             0 => SessionExpiry::AtClose,
             1 => SessionExpiry::AfterMs(self.random.random_range(0..20_000)),
             _ => SessionExpiry::Never,
@@ -67,7 +68,7 @@ impl World {
         });
         let open = OpenSession {
             client_id,
-            clean_start: !steady && self.chance(30),
+            clean_start: !lasting && self.chance(30),
             expiry,
             credit: 10,
             will,
@@ -158,7 +159,8 @@ impl World {
         let steady = self.client_id(at).1;
         match self.random.random_range(0..30) {
             0..8 => self.publish_mqtt(at),
-            8..12 => {
+            // Whoever sends at QoS 2 has its session for itself.
+            8..12 if self.peers[at].role != Role::Mqtt(1) => {
                 if self.peers[at].once.is_none() {
                     let publisher = self.peers[at].publisher(2);
                     let ids = self.facts.number(publisher, 1);

@@ -251,6 +251,9 @@ impl World {
                 );
                 self.facts.expect(queue, &ids);
             }
+            (what @ (Ask::Publish(_, Some(_)) | Ask::Transact(..)), Err(refusal)) => {
+                panic!("{what:?} is refused: {refusal}");
+            }
             (Ask::PublishOnce(packet, id), result) => self.published_once(at, packet, id, &result),
             (Ask::Retain(topic, index), Ok(_)) => {
                 if let Some((_, acknowledged)) = self.facts.retained.get_mut(&topic) {
