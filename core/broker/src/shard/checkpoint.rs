@@ -41,9 +41,10 @@ impl CheckpointJob {
 }
 
 impl Shard {
-    /// A checkpoint that waits for its writer.
+    /// A checkpoint that may be written: all that is in it is durable.
     pub(crate) fn take_checkpoint_job(&mut self) -> Option<CheckpointJob> {
-        self.checkpoint.job.take()
+        let durable = self.durable;
+        self.checkpoint.job.take_if(|job| job.lsn <= durable)
     }
 
     pub(crate) fn checkpoint_if_due(&mut self) {
@@ -59,7 +60,7 @@ impl Shard {
         }
         let now = self.now.monotonic_ms;
         let elapsed = now.saturating_sub(self.checkpoint.last_ms);
-        if self.durable <= self.checkpoint.last_lsn || self.head != self.durable || elapsed < 1000 {
+        if self.head <= self.checkpoint.last_lsn || elapsed < 1000 {
             return;
         }
         let bytes = self
@@ -70,14 +71,12 @@ impl Shard {
         }
     }
 
-    /// Takes the state as of now; everything in it is durable.
+    /// Takes the state as of now. It is written when everything in it is durable: a checkpoint ahead of the journal
+    /// would be damage.
     fn begin_checkpoint(&mut self) {
         self.flush_acked(true);
+        self.urgent = true;
         self.submit();
-        if self.head != self.durable {
-            // The acknowledgements just journaled are part of the state: wait for them.
-            return;
-        }
         let entries = match self.state.save() {
             Ok(entries) => entries,
             Err(error) => {
