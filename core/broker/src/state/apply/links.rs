@@ -1,0 +1,72 @@
+//! Applying decisions about links.
+
+use crate::event::Event;
+use crate::state::{Alias, Link, State};
+
+impl State {
+    pub(super) fn apply_link(&mut self, event: &Event) {
+        match event {
+            Event::LinkCreated {
+                queue,
+                partition,
+                offset,
+                routed_from,
+            } => {
+                let Some(taker) = self.queues.get_mut(queue) else {
+                    return;
+                };
+                taker.linked_to.insert(*partition);
+                if let Some(partition) = self.partitions.get_mut(partition) {
+                    partition.linked = true;
+                }
+                let durable = taker.durable();
+                self.links.insert(
+                    (*partition, *queue),
+                    Link {
+                        next_offset: *offset,
+                        routed_from: *routed_from,
+                        durable,
+                        reading: false,
+                    },
+                );
+            }
+            Event::LinkAdvanced {
+                queue,
+                partition,
+                next_offset,
+                first_sequence,
+                runs,
+            } => {
+                if let Some(link) = self.links.get_mut(&(*partition, *queue)) {
+                    link.next_offset = *next_offset;
+                }
+                let mut at = *first_sequence;
+                for (first, last) in runs {
+                    let count = last.abs_diff(*first) + 1;
+                    if let Some(held) = self.queues.get_mut(queue) {
+                        held.ready.insert_run(at, at + count - 1);
+                        let (original, partition) = (*first, *partition);
+                        self.aliases.insert(
+                            at,
+                            Alias {
+                                count,
+                                queue: *queue,
+                                original,
+                                partition,
+                            },
+                        );
+                    }
+                    at += count;
+                }
+                self.next_sequence = self.next_sequence.max(at);
+            }
+            Event::LinkDropped { queue, partition } => {
+                self.links.remove(&(*partition, *queue));
+                if let Some(taker) = self.queues.get_mut(queue) {
+                    taker.linked_to.remove(partition);
+                }
+            }
+            _ => {}
+        }
+    }
+}

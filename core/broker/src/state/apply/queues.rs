@@ -1,0 +1,151 @@
+//! Applying decisions about queues and their entries.
+
+use crate::api::*;
+use crate::event::Event;
+use crate::state::queue::Queue;
+use crate::state::routes::{PatternKind, Target};
+use crate::state::{Alias, State};
+
+impl State {
+    pub(super) fn apply_queue(&mut self, event: &Event) {
+        match event {
+            Event::QueueDeclared {
+                namespace,
+                queue,
+                kind,
+                declared,
+            } => {
+                self.next_queue = self.next_queue.max(queue.0 + 1);
+                let mut made = Queue::new(*queue, *namespace, *kind, declared.clone());
+                // A queue that is replayed has no consumers and no deliveries of this run.
+                made.suspect_below = 0;
+                self.queues.insert(*queue, made);
+                let Some(names) = self.namespace_mut(*namespace) else {
+                    return;
+                };
+                if *kind == QueueKind::Classic {
+                    names.queues.insert(declared.name.clone(), *queue);
+                    names.routes.touch(&declared.name);
+                }
+            }
+            Event::QueueDeleted { queue } => {
+                let Some(queue) = self.queues.remove(queue) else {
+                    return;
+                };
+                self.aliases.retain(|_, alias| alias.queue != queue.id);
+                self.links.retain(|(_, of), _| *of != queue.id);
+                let name = queue.declared.name;
+                let Some(names) = self.namespace_mut(queue.namespace) else {
+                    return;
+                };
+                if queue.kind == QueueKind::Classic {
+                    names.queues.remove(&name);
+                    names.routes.touch(&name);
+                } else if queue.kind == QueueKind::Shared {
+                    names.shared.retain(|_, of| *of != queue.id);
+                }
+                for source in queue.bound_to {
+                    let Some(exchange) = names.exchanges.get_mut(&source) else {
+                        continue;
+                    };
+                    let gone: Vec<Binding> = exchange
+                        .bindings
+                        .iter()
+                        .filter(|binding| binding.destination == Destination::Queue(name.clone()))
+                        .cloned()
+                        .collect();
+                    for binding in gone {
+                        exchange.unbind(&binding);
+                        if source == b"amq.topic"[..] {
+                            let target = Target::Bound(binding.destination.clone());
+                            names.routes.filters.remove(
+                                PatternKind::Amqp,
+                                &binding.routing_key,
+                                &target,
+                            );
+                        }
+                    }
+                    names.routes.touch_all();
+                }
+            }
+            Event::Removed { queue, runs } => {
+                let id = *queue;
+                let Some(queue) = self.queues.get_mut(queue) else {
+                    return;
+                };
+                for (first, last) in runs {
+                    queue.ready.remove_run(*first, *last);
+                    if !queue.returned.is_empty() {
+                        queue
+                            .returned
+                            .retain(|sequence, _| !(*first..=*last).contains(sequence));
+                    }
+                }
+                if !self.aliases.is_empty() {
+                    self.drop_aliases(id, runs);
+                }
+            }
+            Event::Returned { queue, entries } => {
+                let Some(queue) = self.queues.get_mut(queue) else {
+                    return;
+                };
+                for (sequence, count) in entries {
+                    if queue.holds(*sequence) {
+                        queue.returned.insert(*sequence, *count);
+                    }
+                }
+            }
+            Event::Stopped { delivered } => {
+                for (queue, below) in delivered {
+                    if let Some(queue) = self.queues.get_mut(queue) {
+                        queue.delivered_below = *below;
+                    }
+                }
+            }
+            Event::Copied {
+                queue,
+                sequence,
+                original,
+            } => {
+                self.next_sequence = self.next_sequence.max(sequence + 1);
+                let Some(held) = self.queues.get_mut(queue) else {
+                    return;
+                };
+                held.ready.insert(*sequence);
+                let alias = Alias {
+                    count: 1,
+                    queue: *queue,
+                    original: *original,
+                    partition: 0,
+                };
+                self.aliases.insert(*sequence, alias);
+            }
+            _ => {}
+        }
+    }
+
+    /// Aliases whose whole run a queue has let go of are forgotten.
+    fn drop_aliases(&mut self, queue: QueueId, runs: &[(u64, u64)]) {
+        let Some(held) = self.queues.get(&queue) else {
+            return;
+        };
+        let mut gone = Vec::new();
+        for (first, last) in runs {
+            let from = self
+                .aliases
+                .range(..=*first)
+                .next_back()
+                .map_or(*first, |(at, _)| *at);
+            for (at, alias) in self.aliases.range(from..=*last) {
+                let end = at + alias.count;
+                if alias.queue == queue && held.first_held_from(*at).is_none_or(|next| next >= end)
+                {
+                    gone.push(*at);
+                }
+            }
+        }
+        for at in gone {
+            self.aliases.remove(&at);
+        }
+    }
+}

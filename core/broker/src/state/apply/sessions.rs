@@ -1,0 +1,215 @@
+//! Applying decisions about MQTT sessions and their subscriptions.
+
+use crate::api::*;
+use crate::event::Event;
+use crate::state::State;
+use crate::state::apply::first_level;
+use crate::state::queue::Queue;
+use crate::state::routes::{PatternKind, Target};
+use crate::state::session::{OutgoingState, Session};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl State {
+    pub(super) fn apply_session(&mut self, event: &Event) {
+        match event {
+            Event::SessionOpened {
+                namespace,
+                session,
+                client_id,
+                queue,
+                expiry,
+                will,
+            } => {
+                self.next_session = self.next_session.max(session.0 + 1);
+                let durable = self.queues.get(queue).is_some_and(Queue::durable);
+                let open = self.sessions.entry(*session).or_insert_with(|| Session {
+                    id: *session,
+                    namespace: *namespace,
+                    client_id: client_id.clone(),
+                    queue: *queue,
+                    durable,
+                    expiry: *expiry,
+                    expires_at_ms: None,
+                    will: None,
+                    subscriptions: BTreeMap::new(),
+                    incoming: BTreeSet::new(),
+                    outgoing: Vec::new(),
+                    client: None,
+                    handed_back: Vec::new(),
+                    will_at_ms: None,
+                    cut_off_at_ms: None,
+                    waiting: Vec::new(),
+                });
+                open.expiry = *expiry;
+                open.expires_at_ms = None;
+                open.will.clone_from(will);
+                open.will_at_ms = None;
+                if let Some(names) = self.namespace_mut(*namespace) {
+                    names.sessions.insert(client_id.clone(), *session);
+                }
+            }
+            Event::SessionClosed {
+                session,
+                expiry,
+                expires_at_ms,
+            } => {
+                if let Some(session) = self.sessions.get_mut(session) {
+                    session.expiry = *expiry;
+                    session.expires_at_ms = *expires_at_ms;
+                }
+            }
+            Event::WillGone { session } => {
+                if let Some(session) = self.sessions.get_mut(session) {
+                    session.will = None;
+                    session.will_at_ms = None;
+                }
+            }
+            Event::SessionEnded { session } => {
+                let Some(session) = self.sessions.remove(session) else {
+                    return;
+                };
+                for (queue, subscription) in session.subscriptions.values() {
+                    self.unsubscribe(
+                        session.namespace,
+                        session.id,
+                        &session.client_id,
+                        *queue,
+                        subscription,
+                    );
+                }
+                if let Some(names) = self.namespace_mut(session.namespace)
+                    && names.sessions.get(&session.client_id) == Some(&session.id)
+                {
+                    names.sessions.remove(&session.client_id);
+                }
+            }
+            Event::Subscribed {
+                session,
+                queue,
+                subscription,
+            } => {
+                let id = *session;
+                let Some(session) = self.sessions.get_mut(session) else {
+                    return;
+                };
+                let key = (subscription.filter.clone(), subscription.share.clone());
+                let before = session
+                    .subscriptions
+                    .insert(key, (*queue, subscription.clone()));
+                let (namespace, client_id) = (session.namespace, session.client_id.clone());
+                if let Some((queue, subscription)) = before {
+                    self.unsubscribe(namespace, id, &client_id, queue, &subscription);
+                }
+                let target = subscribed_target(id, &client_id, *queue, subscription);
+                let Some(names) = self.namespace_mut(namespace) else {
+                    return;
+                };
+                if let Some(group) = &subscription.share {
+                    names
+                        .shared
+                        .insert((group.clone(), subscription.filter.clone()), *queue);
+                }
+                // The filter was checked when it was decided.
+                let _ =
+                    names
+                        .routes
+                        .filters
+                        .insert(PatternKind::Mqtt, &subscription.filter, target);
+                names
+                    .routes
+                    .touch_pattern(first_level(&subscription.filter, b'/'));
+            }
+            Event::Unsubscribed {
+                session,
+                filter,
+                share,
+            } => {
+                let id = *session;
+                let Some(session) = self.sessions.get_mut(session) else {
+                    return;
+                };
+                let key = (filter.clone(), share.clone());
+                let Some((queue, subscription)) = session.subscriptions.remove(&key) else {
+                    return;
+                };
+                let (namespace, client_id) = (session.namespace, session.client_id.clone());
+                self.unsubscribe(namespace, id, &client_id, queue, &subscription);
+            }
+            Event::IncomingReserved { session, packet_id } => {
+                if let Some(session) = self.sessions.get_mut(session) {
+                    session.incoming.insert(*packet_id);
+                }
+            }
+            Event::IncomingReleased { session, packet_id } => {
+                if let Some(session) = self.sessions.get_mut(session) {
+                    session.incoming.remove(packet_id);
+                }
+            }
+            Event::OutgoingAssigned {
+                session,
+                packet_id,
+                queue,
+                entry,
+            } => {
+                if let Some(session) = self.sessions.get_mut(session) {
+                    session.outgoing.retain(|(known, _)| known != packet_id);
+                    session
+                        .outgoing
+                        .push((*packet_id, OutgoingState::Published(*queue, *entry)));
+                }
+            }
+            Event::OutgoingReceived { session, packet_id } => {
+                if let Some(session) = self.sessions.get_mut(session)
+                    && let Some((_, state)) = session
+                        .outgoing
+                        .iter_mut()
+                        .find(|(known, _)| known == packet_id)
+                {
+                    *state = OutgoingState::Received;
+                }
+            }
+            Event::OutgoingCompleted { session, packet_id } => {
+                if let Some(session) = self.sessions.get_mut(session) {
+                    session.outgoing.retain(|(known, _)| known != packet_id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn unsubscribe(
+        &mut self,
+        namespace: NamespaceId,
+        session: SessionId,
+        client_id: &Name,
+        queue: QueueId,
+        subscription: &Subscription,
+    ) {
+        let target = subscribed_target(session, client_id, queue, subscription);
+        let Some(names) = self.namespace_mut(namespace) else {
+            return;
+        };
+        names
+            .routes
+            .filters
+            .remove(PatternKind::Mqtt, &subscription.filter, &target);
+        names
+            .routes
+            .touch_pattern(first_level(&subscription.filter, b'/'));
+    }
+}
+
+/// The matcher's target for a subscription.
+fn subscribed_target(
+    session: SessionId,
+    client_id: &Name,
+    queue: QueueId,
+    subscription: &Subscription,
+) -> Target {
+    Target::Subscribed {
+        queue,
+        qos: subscription.qos,
+        session,
+        not_from: subscription.no_local.then(|| client_id.clone()),
+    }
+}
