@@ -238,3 +238,6 @@ pub(crate) fn decode(mut decision: &[u8]) -> Result<Vec<Event>, postcard::Error>
     }
     Ok(events)
 }
+
+#[cfg(test)]
+mod tests;

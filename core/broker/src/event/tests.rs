@@ -1,0 +1,151 @@
+//! The journaled encoding must not change under what is written already.
+
+use super::{Event, Holders, decode, encode};
+use crate::api::*;
+use bytes::Bytes;
+use smallvec::smallvec;
+
+/// An event of many kinds, each with its bytes in hexadecimal as version 1 wrote them.
+fn written() -> Vec<(Event, &'static str)> {
+    let name = Bytes::from_static(b"orders");
+    let declared = DeclareQueue {
+        name: name.clone(),
+        durable: true,
+        exclusive: false,
+        auto_delete: false,
+        arguments: vec![(Bytes::from_static(b"x"), Value::Int(-1))],
+    };
+    let binding = Binding {
+        source: name.clone(),
+        destination: Destination::Queue(name.clone()),
+        routing_key: Bytes::from_static(b"eu.*"),
+        arguments: Vec::new(),
+    };
+    let subscription = Subscription {
+        filter: Bytes::from_static(b"a/+"),
+        share: Some(Bytes::from_static(b"g")),
+        qos: 2,
+        no_local: false,
+        retain_as_published: true,
+        retain_handling: 1,
+        identifier: Some(7),
+    };
+    vec![
+        (
+            Event::EpochBegan {
+                epoch: 3,
+                first_sequence: 300,
+            },
+            "0003ac02",
+        ),
+        (
+            Event::LogStartMoved {
+                partition: 5,
+                offset: 42,
+            },
+            "050554",
+        ),
+        (Event::Appended { section: 0 }, "0600"),
+        (
+            Event::Published {
+                namespace: NamespaceId(0),
+                section: 1,
+                holders: vec![
+                    (2, Holders::Inline(smallvec![QueueId(9)])),
+                    (1, Holders::Set(4)),
+                ],
+            },
+            "0700010202000109010104",
+        ),
+        (
+            Event::QueueDeclared {
+                namespace: NamespaceId(0),
+                queue: QueueId(9),
+                kind: QueueKind::Classic,
+                declared,
+            },
+            "0b000900066f7264657273010000010178 0201",
+        ),
+        (
+            Event::Bound {
+                namespace: NamespaceId(0),
+                binding,
+            },
+            "0d00066f726465727300066f72646572730465752e2a00",
+        ),
+        (
+            Event::Removed {
+                queue: QueueId(9),
+                runs: vec![(300, 301)],
+            },
+            "0f0901ac02ad02",
+        ),
+        (
+            Event::Subscribed {
+                session: SessionId(1),
+                queue: QueueId(9),
+                subscription,
+            },
+            "18010903612f2b010167020001010107",
+        ),
+        (
+            Event::OutgoingAssigned {
+                session: SessionId(1),
+                packet_id: 8,
+                queue: QueueId(9),
+                entry: EntryId(300),
+            },
+            "1c010809ac02",
+        ),
+        (
+            Event::RetainedSet {
+                namespace: NamespaceId(0),
+                topic: name,
+                sequence: 300,
+            },
+            "1f00066f7264657273ac02",
+        ),
+        (
+            Event::LinkAdvanced {
+                queue: QueueId(9),
+                partition: 5,
+                next_offset: 42,
+                first_sequence: 302,
+                runs: vec![(300, 301)],
+            },
+            "22090554ae0201ac02ad02",
+        ),
+        (
+            Event::Copied {
+                queue: QueueId(9),
+                sequence: 303,
+                original: 300,
+            },
+            "2509af02ac02",
+        ),
+    ]
+}
+
+#[test]
+fn events_are_written_as_version_1_wrote_them() {
+    for (event, hex) in written() {
+        let mut bytes = Vec::new();
+        encode(&event, &mut bytes).unwrap();
+        let spelled: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(spelled, hex.replace(' ', ""), "{event:?}");
+    }
+}
+
+#[test]
+fn a_frame_of_several_events_reads_back() {
+    let events: Vec<Event> = written().into_iter().map(|(event, _)| event).collect();
+    let mut decision = Vec::new();
+    for event in &events {
+        encode(event, &mut decision).unwrap();
+    }
+    assert_eq!(decode(&decision).unwrap(), events);
+    for cut in 1..decision.len() {
+        // Cut anywhere, it is an error or fewer events, never a panic.
+        let _ = decode(&decision[..cut]);
+    }
+}
