@@ -110,7 +110,7 @@ impl World {
 
     pub(super) fn padding(&mut self) -> usize {
         if self.chance(10) {
-            self.random.random_range(0..2500)
+            self.random.random_range(0..1200)
         } else {
             self.random.random_range(0..200)
         }

@@ -88,7 +88,7 @@ impl World {
         let files = SimFiles::new(seed, u64::MAX);
         let (env, clock) = files.env(seed);
         let options = JournalOptions {
-            file_bytes: [48 << 10, 96 << 10, 256 << 10][random.random_range(0..3)],
+            file_bytes: [32 << 10, 48 << 10, 128 << 10][random.random_range(0..3)],
             low_bytes: 0,
             reserve_bytes: 0,
             bytes_max: 0,
@@ -294,7 +294,7 @@ impl World {
                 self.join(at);
             }
             92..99 => {
-                let ms = self.random.random_range(0..300);
+                let ms = self.random.random_range(0..1000);
                 self.clock.advance(Duration::from_millis(ms));
             }
             _ => {
