@@ -168,6 +168,10 @@ impl Shard {
         id: QueueId,
         no_ack: bool,
     ) {
+        // It may be gone by now, and nobody would give back what it got.
+        if !self.clients.contains_key(&client) {
+            return;
+        }
         let taken = self.take_next(id, ConsumerKey(0), !no_ack);
         let Some((mut delivery, located)) = taken else {
             let result = Ok(Reply::Got(None));
