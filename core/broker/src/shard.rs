@@ -94,6 +94,8 @@ pub(crate) struct Shard {
     /// Sessions by the time something of theirs is due.
     session_timers: BTreeSet<(i64, SessionId)>,
     next_retention_ms: u64,
+    /// Files in which nothing lives as of a frame.
+    dead_files: Option<(Lsn, Vec<u32>)>,
     checkpoint: Progress,
     /// Reads that links want done, taken by whoever drives the shard.
     link_jobs: Vec<LinkJob>,

@@ -344,7 +344,8 @@ impl Shard {
             {
                 let target = route.queues.iter().find(|target| target.queue == id);
                 let Some(target) = target else { continue };
-                if *offset < start || batch.routed && *offset >= routed_from {
+                // What retention has passed meanwhile may be gone from the files.
+                if *offset < start.max(log_start) || batch.routed && *offset >= routed_from {
                     continue;
                 }
                 if !durable {

@@ -106,6 +106,7 @@ impl Shard {
             next_parked: 0,
             session_timers: BTreeSet::new(),
             next_retention_ms: now.monotonic_ms,
+            dead_files: None,
             checkpoint: Default::default(),
             link_jobs: Vec::new(),
             urgent: false,

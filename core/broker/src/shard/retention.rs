@@ -33,9 +33,17 @@ impl Shard {
         let files = self.journal.files();
         let newest = files.last().map_or(0, |file| file.id);
         if files.len() > 1 {
+            self.delete_dead_files();
             self.move_log_starts(newest);
             self.finish_frame();
-            self.delete_dead_files(&files);
+            if self.dead_files.is_none() {
+                let dead = files
+                    .iter()
+                    .filter(|file| file.sealed && !self.lives_in(file))
+                    .map(|file| file.id)
+                    .collect();
+                self.dead_files = Some((self.head, dead));
+            }
         }
     }
 
@@ -94,13 +102,15 @@ impl Shard {
         }
     }
 
-    fn delete_dead_files(&mut self, files: &[FileInfo]) {
+    /// Deletes the files that were found dead, once what they died of is durable: a crash must not bring back an entry
+    /// whose record is gone. What is dead stays dead.
+    fn delete_dead_files(&mut self) {
+        let Some((_, files)) = self.dead_files.take_if(|(at, _)| *at <= self.durable) else {
+            return;
+        };
         for file in files {
-            if !file.sealed || self.lives_in(file) {
-                continue;
-            }
-            match self.journal.delete_file(file.id) {
-                Ok(true) => tracing::debug!(file = file.id, "a journal file's space is returned"),
+            match self.journal.delete_file(file) {
+                Ok(true) => tracing::debug!(file, "a journal file's space is returned"),
                 // A checkpoint still needs it, and so those after it.
                 Ok(false) => return,
                 Err(error) => {
@@ -130,7 +140,12 @@ impl Shard {
             .state
             .queues
             .values()
-            .any(|queue| queue.durable() && within(queue.first_held_from(*first)));
+            .filter(|queue| queue.durable())
+            .any(|queue| {
+                // What is acknowledged and not journaled yet would come back after a crash.
+                within(queue.first_held_from(*first))
+                    || within(queue.acked.first_at_or_after(*first))
+            });
         let retained = self
             .state
             .namespaces
