@@ -63,3 +63,10 @@ fn what_was_acknowledged_survives_any_loss_of_power() {
         World::new(seed).run();
     });
 }
+
+#[test]
+fn a_slow_journal_that_completes_out_of_order_changes_nothing() {
+    run_seeds(number("OMNILOG_SIM_SEEDS", 200) / 4 + 1, |seed| {
+        World::new(seed).run_slow();
+    });
+}

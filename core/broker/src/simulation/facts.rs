@@ -19,6 +19,8 @@ pub(super) struct Facts {
     pub(super) logged: BTreeMap<(Name, i32), BTreeMap<i64, u64>>,
     /// What was fetched.
     read: BTreeMap<(Name, i32), BTreeMap<i64, u64>>,
+    /// How far the last fetch came.
+    pub(super) read_end: i64,
     /// Followed queues and their incarnations.
     pub(super) followed: BTreeMap<QueueId, &'static str>,
     /// Which message an entry is, once it was seen.
@@ -180,13 +182,6 @@ impl Facts {
             id.is_some() || tried,
             "entry {entry} ({known:?}) is lost in flight"
         );
-    }
-
-    /// The last offset that was read of a log, or -1.
-    pub(super) fn reached(&self, topic: &'static str, partition: i32) -> i64 {
-        let key = (Name::from_static(topic.as_bytes()), partition);
-        let last = self.read.get(&key).and_then(|log| log.last_key_value());
-        last.map_or(-1, |(offset, _)| *offset)
     }
 
     /// A settlement was sent.

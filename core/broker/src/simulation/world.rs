@@ -10,7 +10,8 @@ use crate::simulation::view::{View, difference, view};
 use crate::state::State;
 use omnilog_ledger::sim::{SimClock, SimFiles};
 use omnilog_ledger::{
-    Env, Journal, JournalOptions, LocalJournal, Lsn, Preparer, SectionReader, ShardId, Syncer,
+    Env, FakeJournal, Journal, JournalOptions, LocalJournal, Lsn, Preparer, SectionReader, ShardId,
+    Syncer,
 };
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng};
@@ -45,7 +46,8 @@ pub(super) struct World {
 /// From a start to the stop or crash after it.
 struct Life {
     shard: Shard,
-    syncer: Syncer,
+    /// `None`: the journal syncs by itself.
+    syncer: Option<Syncer>,
     preparer: Option<Preparer>,
     reader: Arc<dyn SectionReader>,
     inputs: VecDeque<Input>,
@@ -137,6 +139,42 @@ impl World {
         self.finish();
     }
 
+    /// One life over a journal that is slow, completes out of order and loses replies.
+    pub(super) fn run_slow(mut self) {
+        let dir = Path::new("/empty");
+        let opened = LocalJournal::open(&self.env, dir, self.options.clone(), Arc::new(|| {}));
+        let (_, empty) = opened.expect("a journal that opens");
+        let journal = FakeJournal::new(&self.env, Duration::from_millis(250)).expect("a journal");
+        let reader = journal.reader();
+        let random = self.env.random.clone();
+        let (shard, _) = Shard::open(
+            ShardId(0),
+            self.config.clone(),
+            Box::new(journal),
+            &empty,
+            Box::new(move || random.next_u64()),
+            self.now(),
+        )
+        .expect("a shard that opens");
+        self.life = Some(Life {
+            shard,
+            syncer: None,
+            preparer: None,
+            reader,
+            inputs: VecDeque::new(),
+            link_jobs: Vec::new(),
+            checkpoint: None,
+        });
+        self.set_up();
+        for _ in 0..self.random.random_range(10..1000) {
+            self.something();
+        }
+        for at in 0..self.peers.len() {
+            self.leave(at);
+        }
+        self.finish();
+    }
+
     pub(super) fn chance(&mut self, of_100: u32) -> bool {
         self.random.random_range(0..100) < of_100
     }
@@ -208,7 +246,7 @@ impl World {
         }));
         self.life = Some(Life {
             shard,
-            syncer,
+            syncer: Some(syncer),
             preparer,
             reader,
             inputs: VecDeque::new(),
@@ -306,8 +344,10 @@ impl World {
 
     fn sync(&mut self) {
         if let Some(life) = &mut self.life {
-            life.syncer.step();
-            self.synced = life.syncer.synced();
+            if let Some(syncer) = &life.syncer {
+                syncer.step();
+                self.synced = syncer.synced();
+            }
         }
     }
 
@@ -352,7 +392,7 @@ impl World {
             life.checkpoint = Some(job);
         }
         assert_eq!(life.shard.failure(), None);
-        self.synced = life.syncer.synced();
+        self.synced = life.syncer.as_ref().map_or(Lsn::MAX, Syncer::synced);
         let synced = self.synced;
         self.views.lock().retain(|lsn, _| *lsn >= synced);
         for peer in &mut self.peers {
@@ -384,7 +424,7 @@ impl World {
     /// Everything that can happen without a client's doing happens.
     pub(super) fn calm(&mut self) {
         let mut quiet = 0;
-        while quiet < 5 {
+        while quiet < 15 {
             let before = (
                 self.facts.deliveries,
                 self.life.as_ref().map(|life| life.shard.head),
@@ -449,6 +489,21 @@ impl World {
         self.calm();
         self.check_retained();
         self.facts.check_logs();
+        if std::env::var_os("OMNILOG_SIM_TELL").is_some() {
+            let life = self.life.as_ref().unwrap();
+            for queue in life.shard.state.queues.values() {
+                eprintln!(
+                    "{:?} {} ready {:?} leases {:?} acked {:?} consumers {:?}",
+                    queue.declared.name,
+                    queue.id,
+                    queue.ready.iter_runs().collect::<Vec<_>>(),
+                    queue.leases,
+                    queue.acked.iter_runs().collect::<Vec<_>>(),
+                    queue.consumers
+                );
+            }
+            eprintln!("{:?}", life.shard);
+        }
         self.facts.check_queues();
         if std::env::var_os("OMNILOG_SIM_TELL").is_some() {
             eprintln!(
