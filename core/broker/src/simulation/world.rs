@@ -343,11 +343,9 @@ impl World {
     }
 
     fn sync(&mut self) {
-        if let Some(life) = &mut self.life {
-            if let Some(syncer) = &life.syncer {
-                syncer.step();
-                self.synced = syncer.synced();
-            }
+        if let Some(syncer) = self.life.as_ref().and_then(|life| life.syncer.as_ref()) {
+            syncer.step();
+            self.synced = syncer.synced();
         }
     }
 
