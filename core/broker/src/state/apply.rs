@@ -46,8 +46,11 @@ impl State {
             }
             Event::HoldersDefined { id, queues } => {
                 self.next_set = self.next_set.max(id + 1);
+                // An older checkpoint may stand behind the definitions that this one replaces.
+                if let Some(before) = self.sets.insert(*id, Arc::from(queues.as_slice())) {
+                    self.set_ids.remove(&before[..]);
+                }
                 self.set_ids.insert(queues.clone(), *id);
-                self.sets.insert(*id, Arc::from(queues.as_slice()));
             }
             Event::ExchangeDeclared { .. }
             | Event::ExchangeDeleted { .. }
