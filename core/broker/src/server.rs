@@ -4,6 +4,7 @@ mod client;
 mod cold;
 mod intake;
 mod mailbox;
+mod sequencer;
 mod start;
 
 pub use client::{Broker, Client};

@@ -118,6 +118,10 @@ pub trait Journal: Send {
     fn files(&self) -> Vec<FileInfo>;
     /// Gives a sealed file's space back. Refused (`false`) for one that a checkpoint still needs.
     fn delete_file(&mut self, id: u32) -> Result<bool, JournalError>;
+    /// Bytes that fit before the next file is begun, which takes a while.
+    fn room(&self) -> u64 {
+        u64::MAX
+    }
     /// How much of the disk is left, as of the last look.
     fn space(&self) -> Space;
     /// Looks how much of the disk is left.

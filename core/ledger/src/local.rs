@@ -475,6 +475,10 @@ impl Journal for LocalJournal {
         self.epoch
     }
 
+    fn room(&self) -> u64 {
+        self.active.capacity.saturating_sub(self.active.position)
+    }
+
     fn frame_bytes_max(&self) -> usize {
         usize::try_from(self.options.file_bytes / 3).unwrap_or(usize::MAX)
     }

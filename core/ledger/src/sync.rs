@@ -66,7 +66,7 @@ impl Syncer {
 
     /// Syncs what has been written so far. Returns whether there was anything to do.
     pub fn step(&self) -> bool {
-        let _turn = self.syncing.lock();
+        let turn = self.syncing.lock();
         let (files, target) = {
             let mut state = self.state.0.lock();
             if state.failed.is_some() || state.files.is_empty() {
@@ -82,6 +82,7 @@ impl Syncer {
             Err(error) => state.failed = Some(Arc::new(error)),
         }
         drop(state);
+        drop(turn);
         (self.waker)();
         true
     }

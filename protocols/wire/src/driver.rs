@@ -206,7 +206,7 @@ impl<S: Session, H: Hub> Driver<S, H> {
                     self.client = Some(self.hub.connect(namespace, info));
                 }
                 (Action::Command(correlation, command), Some(client)) => {
-                    client.send(correlation, command);
+                    client.add(correlation, command);
                     commands += 1;
                 }
                 (Action::Connect(..), Some(_)) => {
@@ -218,6 +218,9 @@ impl<S: Session, H: Hub> Driver<S, H> {
             }
         }
         if commands > 0 {
+            if let Some(client) = &self.client {
+                client.flush();
+            }
             self.wire.meter.commanded(commands);
         }
         Ok(())

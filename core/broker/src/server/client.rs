@@ -2,7 +2,8 @@
 
 use crate::api::{ClientId, ClientInfo, Command, Event, NamespaceId};
 use crate::server::cold::Begun;
-use crate::server::{ColdReads, Input, Intake, Mailbox, Parcel};
+use crate::server::sequencer::Sequencer;
+use crate::server::{ColdReads, Input, Mailbox, Parcel};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::oneshot;
@@ -22,7 +23,7 @@ pub struct Broker {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) namespaces: Vec<crate::api::Name>,
-    pub(crate) intake: Arc<Intake>,
+    pub(crate) sequencer: Arc<Sequencer>,
     pub(crate) cold: ColdReads,
     pub(crate) clients: AtomicU64,
     pub(crate) leader_epoch: i32,
@@ -58,7 +59,7 @@ impl Broker {
     pub fn connect(&self, namespace: NamespaceId, info: ClientInfo) -> Client {
         let id = ClientId(self.shared.clients.fetch_add(1, Ordering::Relaxed) + 1);
         let mailbox = Arc::new(Mailbox::default());
-        self.shared.intake.put(
+        self.shared.sequencer.put(
             namespace,
             Input::Connect {
                 client: id,
@@ -104,15 +105,22 @@ impl Client {
         self.namespace
     }
 
-    /// Sends a command; never blocks. Commands of one client are decided in the order they were sent.
+    /// Sends a command and sees to it that it is decided. Commands of one client are decided in the order they were
+    /// sent. It never waits for anything; if the server is idle, the command is decided before this returns.
     pub fn send(&self, correlation: u64, command: Command) {
+        self.add(correlation, command);
+        self.flush();
+    }
+
+    /// Adds a command to those that [`Client::flush`] sends.
+    pub fn add(&self, correlation: u64, command: Command) {
         let bytes = COMMAND_BYTES + payload_bytes(&command);
         self.in_flight.fetch_add(bytes, Ordering::Relaxed);
         let cost = crate::server::intake::Cost {
             bytes,
             budget: self.in_flight.clone(),
         };
-        self.shared.intake.put(
+        self.shared.sequencer.add(
             self.namespace,
             Input::Command {
                 client: self.id,
@@ -121,6 +129,11 @@ impl Client {
                 cost: Some(cost),
             },
         );
+    }
+
+    /// Sees to it that what was added is decided.
+    pub fn flush(&self) {
+        self.shared.sequencer.drive();
     }
 
     /// Bytes of commands not decided yet.
@@ -159,7 +172,7 @@ impl Client {
             }
             if self.parcels.is_empty() && self.reading.is_none() && self.mailbox.drained() {
                 self.shared
-                    .intake
+                    .sequencer
                     .put(self.namespace, Input::Drained(self.id));
             }
             if into.len() > before {
@@ -172,7 +185,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.shared
-            .intake
+            .sequencer
             .put(self.namespace, Input::Disconnect(self.id));
     }
 }

@@ -7,7 +7,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Something for the sequencer.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Drop for Cost {
     }
 }
 
-/// The lanes.
+/// The lanes, and whether the sequencer's thread sleeps beside them.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
     lanes: Mutex<Lanes>,
@@ -62,66 +62,130 @@ struct Lanes {
     waiting: usize,
     /// The journal has completions to poll.
     poked: bool,
+    /// The thread sleeps, and nobody steps in its place.
     asleep: bool,
+    /// When the thread wakes by itself.
+    deadline: Option<Instant>,
     next: usize,
 }
 
 impl Intake {
-    /// Adds to a namespace's lane.
+    /// Adds to a namespace's lane and wakes the thread.
     pub(crate) fn put(&self, namespace: NamespaceId, input: Input) {
         let mut lanes = self.lanes.lock();
-        let index = namespace.0 as usize;
-        if lanes.lanes.len() <= index {
-            lanes.lanes.resize_with(index + 1, VecDeque::new);
-        }
-        if let Some(lane) = lanes.lanes.get_mut(index) {
-            lane.push_back(input);
-        }
-        lanes.waiting += 1;
-        if lanes.asleep {
-            lanes.asleep = false;
+        lanes.add(namespace, input);
+        self.wake_locked(&mut lanes);
+    }
+
+    /// Adds to a namespace's lane. Whoever does so drives the sequencer afterwards.
+    pub(crate) fn add(&self, namespace: NamespaceId, input: Input) {
+        self.lanes.lock().add(namespace, input);
+    }
+
+    /// Notes that the journal has news. Whoever does so drives the sequencer afterwards.
+    pub(crate) fn poke(&self) {
+        self.lanes.lock().poked = true;
+    }
+
+    /// Wakes the thread, if it sleeps.
+    pub(crate) fn wake(&self) {
+        self.wake_locked(&mut self.lanes.lock());
+    }
+
+    fn wake_locked(&self, lanes: &mut Lanes) {
+        if std::mem::take(&mut lanes.asleep) {
             self.wake.notify_one();
         }
     }
 
-    /// Wakes the sequencer without an input: the journal has news.
-    pub(crate) fn poke(&self) {
+    /// Would a step in the thread's place have something to do, and only a little?
+    pub(crate) fn idle(&self) -> bool {
+        let lanes = self.lanes.lock();
+        lanes.asleep && (lanes.waiting > 0 || lanes.poked)
+    }
+
+    /// Begins a step in the place of the sleeping thread: takes all inputs. False, and the thread is woken, if there
+    /// are more than a few of them, or the thread has something to do by the clock; false also if it is awake.
+    pub(crate) fn begin(&self, few: usize, into: &mut Vec<Input>) -> bool {
         let mut lanes = self.lanes.lock();
-        lanes.poked = true;
-        if lanes.asleep {
-            lanes.asleep = false;
-            self.wake.notify_one();
+        if !lanes.asleep || (lanes.waiting == 0 && !lanes.poked) {
+            return false;
         }
+        if lanes.waiting > few || lanes.deadline.is_none_or(|at| at <= Instant::now()) {
+            self.wake_locked(&mut lanes);
+            return false;
+        }
+        lanes.asleep = false;
+        lanes.poked = false;
+        lanes.take(few, into);
+        true
+    }
+
+    /// Ends a step in the place of the thread, which must be up again after this time at the latest. It is woken if
+    /// it would be late, or if more has come in meanwhile.
+    pub(crate) fn end(&self, due: Duration) {
+        let mut lanes = self.lanes.lock();
+        let late = lanes
+            .deadline
+            .is_none_or(|deadline| deadline > Instant::now() + due);
+        lanes.asleep = true;
+        if lanes.waiting > 0 || lanes.poked || late {
+            self.wake_locked(&mut lanes);
+        }
+    }
+
+    /// Waits until there is an input or a poke, or somebody wants the thread awake, at most this long.
+    pub(crate) fn wait(&self, timeout: Duration) {
+        let mut lanes = self.lanes.lock();
+        if lanes.waiting == 0 && !lanes.poked && !timeout.is_zero() {
+            let deadline = Instant::now() + timeout;
+            lanes.asleep = true;
+            lanes.deadline = Some(deadline);
+            self.wake.wait_until(&mut lanes, deadline);
+            lanes.asleep = false;
+            lanes.deadline = None;
+        }
+    }
+
+    /// Takes up to `limit` inputs.
+    pub(crate) fn take(&self, limit: usize, into: &mut Vec<Input>) {
+        let mut lanes = self.lanes.lock();
+        lanes.poked = false;
+        lanes.take(limit, into);
+    }
+}
+
+impl Lanes {
+    fn add(&mut self, namespace: NamespaceId, input: Input) {
+        let index = namespace.0 as usize;
+        if self.lanes.len() <= index {
+            self.lanes.resize_with(index + 1, VecDeque::new);
+        }
+        if let Some(lane) = self.lanes.get_mut(index) {
+            lane.push_back(input);
+        }
+        self.waiting += 1;
     }
 
     /// A share from each lane in turn.
-    fn take_locked(lanes: &mut Lanes, limit: usize, into: &mut Vec<Input>) {
-        if lanes.waiting == 0 {
+    fn take(&mut self, limit: usize, into: &mut Vec<Input>) {
+        if self.waiting == 0 {
             return;
         }
-        let count = lanes.lanes.len().max(1);
+        let count = self.lanes.len().max(1);
         let share = (limit / count).max(1);
-        let start = lanes.next % count;
+        let start = self.next % count;
         for step in 0..count {
-            let Some(lane) = lanes.lanes.get_mut((start + step) % count) else {
+            let Some(lane) = self.lanes.get_mut((start + step) % count) else {
                 continue;
             };
             let take = share.min(lane.len());
             into.extend(lane.drain(..take));
-            lanes.waiting -= take;
+            self.waiting -= take;
         }
-        lanes.next = lanes.next.wrapping_add(1);
-    }
-
-    /// Waits until there is an input or a poke, at most this long; then takes up to `limit` inputs.
-    pub(crate) fn wait(&self, timeout: Duration, limit: usize, into: &mut Vec<Input>) {
-        let mut lanes = self.lanes.lock();
-        if lanes.waiting == 0 && !lanes.poked && !timeout.is_zero() {
-            lanes.asleep = true;
-            self.wake.wait_for(&mut lanes, timeout);
-            lanes.asleep = false;
-        }
-        lanes.poked = false;
-        Self::take_locked(&mut lanes, limit, into);
+        self.next = self.next.wrapping_add(1);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,9 @@
 
 use crate::api::{BrokerConfig, NamespaceId};
 use crate::server::client::Shared;
-use crate::server::{Broker, ColdReads, Input, Intake};
-use crate::shard::{Now, Shard};
+use crate::server::sequencer::{Ended, Sequencer, now};
+use crate::server::{Broker, ColdReads, Input};
+use crate::shard::Shard;
 use omnilog_ledger::{
     Env, Journal, JournalOptions, LocalJournal, Preparer, RecoveryError, ShardId, Syncer,
 };
@@ -15,13 +16,8 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 
-/// Inputs taken in one step.
-const INPUTS_MAX: usize = 4096;
 /// Threads that read cold records.
 const READERS: usize = 2;
-/// A checkpoint's writer rests this long between its steps, so that the journal's syncs need not wait.
-const CHECKPOINT_PAUSE: Duration = Duration::from_millis(250);
-
 /// The journal's next file is filled in pieces, this far apart.
 const PREPARE_PAUSE: Duration = Duration::from_millis(10);
 /// How often it is looked at whether a file must be prepared.
@@ -42,10 +38,10 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Running {
     broker: Broker,
-    intake: Arc<Intake>,
+    sequencer: Arc<Sequencer>,
     cold: ColdReads,
     threads: Vec<JoinHandle<()>>,
-    stopped: watch::Receiver<Option<Result<(), String>>>,
+    stopped: watch::Receiver<Ended>,
     frames_replayed: u64,
     clean: bool,
     stopping: Arc<AtomicBool>,
@@ -59,8 +55,8 @@ impl Broker {
         journal: JournalOptions,
         config: BrokerConfig,
     ) -> Result<Running, StartError> {
-        let intake = Arc::new(Intake::default());
-        let poked = intake.clone();
+        let sequencer = Arc::new(Sequencer::new(env.clone()));
+        let poked = sequencer.clone();
         let waker = Arc::new(move || poked.poke());
         let (mut journal, recovery) = LocalJournal::open(env, dir, journal, waker)?;
         let syncer = journal.syncer();
@@ -80,37 +76,30 @@ impl Broker {
         drop(recovery);
         let shared = Shared {
             namespaces: config.namespaces.clone(),
-            intake: intake.clone(),
+            sequencer: sequencer.clone(),
             cold: cold.clone(),
             clients: AtomicU64::new(0),
             leader_epoch,
         };
         let broker = Self::new(Arc::new(shared));
-        let (tell, stopped) = watch::channel(None);
+        sequencer.open(shard, cold.clone());
         let mut running = Running {
             broker,
-            intake: intake.clone(),
-            cold: cold.clone(),
+            stopped: sequencer.ended(),
+            sequencer,
+            cold,
             threads: Vec::new(),
-            stopped,
             frames_replayed: opened.frames,
             clean: opened.clean,
             stopping: Arc::default(),
         };
-        running.spawn_all(shard, env.clone(), syncer, preparer, tell)?;
+        running.spawn_all(syncer, preparer)?;
         Ok(running)
     }
 }
 
 impl Running {
-    fn spawn_all(
-        &mut self,
-        shard: Shard,
-        env: Env,
-        syncer: Syncer,
-        mut preparer: Preparer,
-        tell: watch::Sender<Option<Result<(), String>>>,
-    ) -> std::io::Result<()> {
+    fn spawn_all(&mut self, syncer: Syncer, mut preparer: Preparer) -> std::io::Result<()> {
         let mut spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             let thread = std::thread::Builder::new()
                 .name(name.to_owned())
@@ -135,11 +124,8 @@ impl Running {
             let cold = self.cold.clone();
             spawn("cold-read", Box::new(move || cold.run()))?;
         }
-        let (intake, cold) = (self.intake.clone(), self.cold.clone());
-        spawn(
-            "sequencer",
-            Box::new(move || sequence(shard, &env, &intake, &cold, &tell)),
-        )
+        let sequencer = self.sequencer.clone();
+        spawn("sequencer", Box::new(move || sequencer.run()))
     }
 
     /// The broker's handle for protocols.
@@ -165,7 +151,7 @@ impl Running {
 
     /// Stops cleanly: everything decided is on stable storage when it returns. Blocks.
     pub fn stop(mut self) -> Result<(), String> {
-        self.intake.put(NamespaceId(0), Input::Stop);
+        self.sequencer.put(NamespaceId(0), Input::Stop);
         let threads = std::mem::take(&mut self.threads);
         let mut threads = threads.into_iter().rev();
         // The sequencer is the last that was started.
@@ -183,54 +169,5 @@ impl Running {
             let _ = thread.join();
         }
         outcome.unwrap_or(Ok(()))
-    }
-}
-
-fn now(env: &Env) -> Now {
-    Now {
-        unix_ms: env.clock.now_ms(),
-        monotonic_ms: u64::try_from(env.clock.monotonic().as_millis()).unwrap_or(u64::MAX),
-    }
-}
-
-/// The sequencer's thread.
-fn sequence(
-    mut shard: Shard,
-    env: &Env,
-    intake: &Arc<Intake>,
-    cold: &ColdReads,
-    tell: &watch::Sender<Option<Result<(), String>>>,
-) {
-    let mut inputs = Vec::new();
-    let mut wait_ms = 0;
-    loop {
-        intake.wait(Duration::from_millis(wait_ms), INPUTS_MAX, &mut inputs);
-        let stop = inputs.iter().any(|input| matches!(input, Input::Stop));
-        let began = env.clock.monotonic();
-        wait_ms = shard.step(now(env), &mut inputs);
-        shard.spent(env.clock.monotonic().saturating_sub(began));
-        for job in shard.take_link_jobs() {
-            let back = intake.clone();
-            cold.submit(Box::new(move |reader| {
-                back.put(NamespaceId(0), Input::Pulled(Box::new(job.run(reader))));
-            }));
-        }
-        if let Some(job) = shard.take_checkpoint_job() {
-            let body = move || job.run(&mut || std::thread::sleep(CHECKPOINT_PAUSE));
-            if let Err(error) = std::thread::Builder::new()
-                .name("checkpoint".to_owned())
-                .spawn(body)
-            {
-                tracing::error!(%error, "no thread for a checkpoint");
-            }
-        }
-        if let Some(why) = shard.failure() {
-            tell.send_replace(Some(Err(why.to_owned())));
-            return;
-        }
-        if stop {
-            tell.send_replace(Some(Ok(())));
-            return;
-        }
     }
 }

@@ -111,6 +111,11 @@ impl Shard {
         }
     }
 
+    /// Bytes that may be written before the journal begins another file.
+    pub(crate) fn journal_room(&self) -> u64 {
+        self.journal.room()
+    }
+
     /// Bounds the tail.
     pub(crate) fn evict(&mut self) {
         while let Some(entry) = self.tail.evict(self.released) {

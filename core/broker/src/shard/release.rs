@@ -44,13 +44,16 @@ impl Shard {
         }
     }
 
-    /// Does anybody wait for this? Nobody does for a log that no reader follows.
+    /// Does anybody wait for this? Nobody does for a log that no reader follows, nor for a record that no queue holds.
     fn waited_for(&self, effect: &Effect) -> bool {
-        let Effect::Watermark(key, _) = effect else {
-            return true;
-        };
-        let partition = self.state.partitions.get(key);
-        partition.is_some_and(|partition| partition.linked || !partition.waiters.is_empty())
+        match effect {
+            Effect::Watermark(key, _) => {
+                let partition = self.state.partitions.get(key);
+                partition.is_some_and(|partition| partition.linked || !partition.waiters.is_empty())
+            }
+            Effect::Deliver(_, queues) => !queues.is_empty(),
+            _ => true,
+        }
     }
 
     /// Takes the journal's news and lets happen what they allow.

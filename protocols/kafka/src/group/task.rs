@@ -147,7 +147,8 @@ struct Task<C> {
 
 impl<C: Client> Task<C> {
     async fn run(mut self) {
-        self.client.send(LOADING, Command::ListGroups);
+        self.client.add(LOADING, Command::ListGroups);
+        self.client.flush();
         let mut events = Vec::new();
         loop {
             let deadline = self.coordinator.deadline();
@@ -250,7 +251,8 @@ impl<C: Client> Task<C> {
     fn send(&mut self, waiting: Waiting, command: Command) {
         self.correlation += 1;
         self.waiting.insert(self.correlation, waiting);
-        self.client.send(self.correlation, command);
+        self.client.add(self.correlation, command);
+        self.client.flush();
     }
 }
 

@@ -14,8 +14,11 @@ pub trait Hub: Send {
 
 /// A connection's membership of a shard.
 pub trait Client: Send + Sync {
-    /// Sends a command; never blocks.
-    fn send(&self, correlation: u64, command: Command);
+    /// Adds a command to those that `flush` sends; never blocks.
+    fn add(&self, correlation: u64, command: Command);
+
+    /// Sends what was added; never blocks.
+    fn flush(&self);
 
     /// May more be read from this connection's socket?
     fn can_send(&self) -> bool;
@@ -33,8 +36,12 @@ impl Hub for Broker {
 }
 
 impl Client for omnilog_broker::Client {
-    fn send(&self, correlation: u64, command: Command) {
-        self.send(correlation, command);
+    fn add(&self, correlation: u64, command: Command) {
+        self.add(correlation, command);
+    }
+
+    fn flush(&self) {
+        self.flush();
     }
 
     fn can_send(&self) -> bool {

@@ -42,9 +42,11 @@ impl Hub for FakeHub {
 }
 
 impl Client for FakeClient {
-    fn send(&self, correlation: u64, command: Command) {
+    fn add(&self, correlation: u64, command: Command) {
         self.0.sent.lock().push((correlation, command));
     }
+
+    fn flush(&self) {}
 
     fn can_send(&self) -> bool {
         !*self.0.full.lock()
