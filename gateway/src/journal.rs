@@ -72,11 +72,11 @@ fn print_frame(out: &mut impl Write, frame: &FrameReport) -> io::Result<()> {
 /// Reads everything; prints a line for each file and what is wrong.
 fn verify(env: &Env, dir: &Path, mut out: impl Write) -> anyhow::Result<()> {
     let checkpoints = dir.join("checkpoints");
-    let checkpoint = match checkpoints.is_dir() {
-        true => LocalCheckpoints::open(env, &checkpoints)
-            .context("cannot read the checkpoints")?
-            .newest_lsn(),
-        false => 0,
+    let (checkpoint, damaged) = match checkpoints.is_dir() {
+        true => {
+            LocalCheckpoints::inspect(env, &checkpoints).context("cannot read the checkpoints")?
+        }
+        false => Default::default(),
     };
     let found = inspect::verify(env, dir, checkpoint).context("cannot read the journal")?;
     for file in &found.files {
@@ -93,8 +93,11 @@ fn verify(env: &Env, dir: &Path, mut out: impl Write) -> anyhow::Result<()> {
     for problem in &found.problems {
         writeln!(out, "problem: {problem}")?;
     }
+    for path in &damaged {
+        writeln!(out, "problem: {} is damaged", path.display())?;
+    }
     out.flush()?;
-    if found.problems.is_empty() {
+    if found.problems.is_empty() && damaged.is_empty() {
         return Ok(());
     }
     bail!("the journal in {} is damaged", dir.display())

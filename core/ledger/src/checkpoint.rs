@@ -94,6 +94,26 @@ impl LocalCheckpoints {
         })
     }
 
+    /// The newest whole checkpoint's frame in a directory, and the damaged ones. Changes nothing.
+    pub fn inspect(env: &Env, dir: &Path) -> io::Result<(Lsn, Vec<PathBuf>)> {
+        let mut found: Vec<(Lsn, PathBuf)> = env
+            .files
+            .list(dir)?
+            .into_iter()
+            .filter_map(|path| Some((lsn_of(&path)?, path)))
+            .collect();
+        found.sort_unstable();
+        let mut newest = 0;
+        let mut damaged = Vec::new();
+        for (lsn, path) in found {
+            match read(&*env.files.open_read(&path)?)? {
+                Some(saved) if saved.lsn == lsn => newest = lsn,
+                _ => damaged.push(path),
+            }
+        }
+        Ok((newest, damaged))
+    }
+
     /// The newest checkpoint's frame, whether or not it is whole.
     pub fn newest_lsn(&self) -> Lsn {
         self.known

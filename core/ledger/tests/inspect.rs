@@ -7,8 +7,8 @@
 
 mod support;
 
-use omnilog_ledger::Journal;
 use omnilog_ledger::inspect::{dump, verify};
+use omnilog_ledger::{CheckpointStore, Journal, LocalCheckpoints};
 use std::path::Path;
 use support::{disk, open, push};
 
@@ -45,4 +45,22 @@ fn a_journal_is_dumped_and_verified_without_a_change() {
         "{:?}",
         report.problems
     );
+}
+
+#[test]
+fn checkpoints_are_inspected_without_a_change() {
+    let (files, env) = disk(3);
+    let dir = Path::new("/data/checkpoints");
+    let store = LocalCheckpoints::open(&env, dir).unwrap();
+    for lsn in [5, 9] {
+        let mut entries = (0..100u8).map(|key| (vec![key], vec![key; 50]));
+        store.write(lsn, &mut entries, &mut || ()).unwrap();
+    }
+    env.files.open(&dir.join("unfinished")).unwrap();
+    let before = env.files.list(dir).unwrap();
+    assert_eq!(LocalCheckpoints::inspect(&env, dir).unwrap(), (9, vec![]));
+    files.damage(&dir.join(format!("{:020}.ckpt", 9)), 100, 1);
+    let (newest, damaged) = LocalCheckpoints::inspect(&env, dir).unwrap();
+    assert_eq!((newest, damaged.len()), (5, 1));
+    assert_eq!(env.files.list(dir).unwrap(), before);
 }
