@@ -1,16 +1,41 @@
 //! A compressed, ordered set of sequences: what a queue holds.
 //!
-//! Sequences are kept in chunks of 65,536. A chunk is a list of runs while they are few, so that a whole run costs
-//! four bytes whatever its length, and a bitmap of 8 KiB when they are many.
+//! A few runs are a list. Of more, sequences are kept in chunks of 65,536. A chunk is a list of runs while they are
+//! few, so that a whole run costs four bytes whatever its length, and a bitmap of 8 KiB when they are many.
 
 use std::collections::BTreeMap;
 
 /// A set of `u64`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct SequenceSet {
-    chunks: BTreeMap<u64, Chunk>,
+    shape: Shape,
     len: u64,
 }
+
+#[derive(Debug, Clone)]
+enum Shape {
+    /// Sorted, disjoint, not adjacent: first and last.
+    Few(Vec<(u64, u64)>),
+    /// By their upper bits.
+    Chunks(BTreeMap<u64, Chunk>),
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+/// More runs than this are kept in chunks.
+const FEW: usize = 64;
+
+impl PartialEq for SequenceSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.len == other.len && self.iter_runs().eq(other.iter_runs())
+    }
+}
+
+impl Eq for SequenceSet {}
 
 #[derive(Debug, Clone)]
 enum Chunk {
@@ -176,6 +201,14 @@ impl Chunk {
         }
     }
 
+    /// How many runs, if it is a list of them.
+    fn runs_few(&self) -> usize {
+        match self {
+            Self::Runs(runs) => runs.len(),
+            Self::Bitmap(..) => usize::MAX,
+        }
+    }
+
     fn runs(&self) -> ChunkRuns<'_> {
         ChunkRuns { chunk: self, at: 0 }
     }
@@ -234,6 +267,65 @@ impl Iterator for ChunkRuns<'_> {
     }
 }
 
+/// Adds a run to a sorted list of them; returns how many were new.
+fn insert_few(runs: &mut Vec<(u64, u64)>, first: u64, last: u64) -> u64 {
+    // At the end is where new sequences come.
+    match runs.last_mut() {
+        Some((_, end)) if first > *end => {
+            if first - 1 == *end {
+                *end = last;
+            } else {
+                push_few(runs, (first, last));
+            }
+            return last - first + 1;
+        }
+        None => {
+            push_few(runs, (first, last));
+            return last - first + 1;
+        }
+        _ => {}
+    }
+    let from = runs.partition_point(|(_, end)| end.saturating_add(1) < first);
+    let to = runs.partition_point(|(start, _)| *start <= last.saturating_add(1));
+    let mut merged = (first, last);
+    let mut known = 0;
+    for (start, end) in runs.get(from..to).unwrap_or_default() {
+        merged = (merged.0.min(*start), merged.1.max(*end));
+        known += end - start + 1;
+    }
+    runs.splice(from..to.max(from), [merged]);
+    merged.1 - merged.0 + 1 - known
+}
+
+/// Most queues have one run or two: the list grows by what it needs at first.
+fn push_few(runs: &mut Vec<(u64, u64)>, run: (u64, u64)) {
+    if runs.len() < 2 {
+        runs.reserve_exact(1);
+    }
+    runs.push(run);
+}
+
+/// Takes a run out of a sorted list of them; returns how many were there.
+fn remove_few(runs: &mut Vec<(u64, u64)>, first: u64, last: u64) -> u64 {
+    let from = runs.partition_point(|(_, end)| *end < first);
+    let to = runs.partition_point(|(start, _)| *start <= last);
+    let mut removed = 0;
+    let mut left: smallvec::SmallVec<[(u64, u64); 2]> = smallvec::SmallVec::new();
+    for (start, end) in runs.get(from..to).unwrap_or_default() {
+        removed += (*end).min(last) - (*start).max(first) + 1;
+        if *start < first {
+            left.push((*start, first - 1));
+        }
+        if *end > last {
+            left.push((last + 1, *end));
+        }
+    }
+    if removed > 0 {
+        runs.splice(from..to, left);
+    }
+    removed
+}
+
 impl SequenceSet {
     /// How many there are.
     pub fn len(&self) -> u64 {
@@ -247,10 +339,16 @@ impl SequenceSet {
 
     /// Is it there?
     pub fn contains(&self, sequence: u64) -> bool {
-        let (chunk, low) = split(sequence);
-        self.chunks
-            .get(&chunk)
-            .is_some_and(|chunk| chunk.contains(low))
+        match &self.shape {
+            Shape::Few(runs) => {
+                let at = runs.partition_point(|(_, last)| *last < sequence);
+                runs.get(at).is_some_and(|(first, _)| *first <= sequence)
+            }
+            Shape::Chunks(chunks) => {
+                let (chunk, low) = split(sequence);
+                chunks.get(&chunk).is_some_and(|chunk| chunk.contains(low))
+            }
+        }
     }
 
     /// Adds one.
@@ -260,13 +358,11 @@ impl SequenceSet {
 
     /// Adds all from `first` to `last`.
     pub fn insert_run(&mut self, first: u64, last: u64) {
-        for (chunk, low, high) in pieces(first, last) {
-            let chunk = self
-                .chunks
-                .entry(chunk)
-                .or_insert_with(|| Chunk::Runs(Vec::new()));
-            self.len += chunk.insert(low, high);
-        }
+        self.len += match &mut self.shape {
+            Shape::Few(runs) => insert_few(runs, first, last),
+            Shape::Chunks(chunks) => insert_chunks(chunks, first, last),
+        };
+        self.settle();
     }
 
     /// Takes one out; was it there?
@@ -276,51 +372,63 @@ impl SequenceSet {
 
     /// Takes out all from `first` to `last`; returns how many were there.
     pub fn remove_run(&mut self, first: u64, last: u64) -> u64 {
-        let mut removed = 0;
-        let mut from = first;
-        while from <= last {
-            let Some((&chunk, held)) = self.chunks.range_mut(from >> 16..=last >> 16).next() else {
-                break;
-            };
-            let low = if chunk == first >> 16 {
-                split(first).1
-            } else {
-                0
-            };
-            let high = if chunk == last >> 16 {
-                split(last).1
-            } else {
-                u16::MAX
-            };
-            removed += held.remove(low, high);
-            if held.len() == 0 {
-                self.chunks.remove(&chunk);
-            }
-            let Some(next) = (chunk + 1)
-                .checked_shl(16)
-                .filter(|_| chunk < u64::MAX >> 16)
-            else {
-                break;
-            };
-            from = next;
-        }
+        let removed = match &mut self.shape {
+            Shape::Few(runs) => remove_few(runs, first, last),
+            Shape::Chunks(chunks) => remove_chunks(chunks, first, last),
+        };
         self.len -= removed;
+        self.settle();
         removed
+    }
+
+    /// Chooses the smaller shape.
+    fn settle(&mut self) {
+        match &mut self.shape {
+            Shape::Few(runs) if runs.len() > FEW => {
+                let mut chunks = BTreeMap::new();
+                for (first, last) in runs.drain(..) {
+                    insert_chunks(&mut chunks, first, last);
+                }
+                self.shape = Shape::Chunks(chunks);
+            }
+            Shape::Few(runs) if self.len == 0 && runs.capacity() > 2 => *runs = Vec::new(),
+            Shape::Chunks(chunks) if chunks.len() < 2 => {
+                let runs = chunks.values().next().map_or(0, Chunk::runs_few);
+                if runs < FEW / 4 {
+                    let runs = self.iter_runs().collect();
+                    self.shape = Shape::Few(runs);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// The lowest.
     pub fn first(&self) -> Option<u64> {
-        let (chunk, held) = self.chunks.first_key_value()?;
-        Some(join(*chunk, held.first_from(0)?))
+        match &self.shape {
+            Shape::Few(runs) => runs.first().map(|(first, _)| *first),
+            Shape::Chunks(chunks) => {
+                let (chunk, held) = chunks.first_key_value()?;
+                Some(join(*chunk, held.first_from(0)?))
+            }
+        }
     }
 
     /// The lowest at or after this one.
     pub fn first_at_or_after(&self, sequence: u64) -> Option<u64> {
-        let (wanted, low) = split(sequence);
-        self.chunks.range(wanted..).find_map(|(chunk, held)| {
-            let from = if *chunk == wanted { low } else { 0 };
-            held.first_from(from).map(|low| join(*chunk, low))
-        })
+        match &self.shape {
+            Shape::Few(runs) => {
+                let at = runs.partition_point(|(_, last)| *last < sequence);
+                runs.get(at).map(|(first, _)| sequence.max(*first))
+            }
+            Shape::Chunks(chunks) => {
+                let (wanted, low) = split(sequence);
+                chunks.range(wanted..).find_map(|(chunk, held)| {
+                    let from = if *chunk == wanted { low } else { 0 };
+                    held.first_from(from).map(|low| join(*chunk, low))
+                })
+            }
+        }
     }
 
     /// Takes the lowest out.
@@ -335,16 +443,33 @@ impl SequenceSet {
         self.iter_runs().flat_map(|(first, last)| first..=last)
     }
 
-    /// Maximal runs within chunks, ascending: first and last. Runs that meet at a chunk's border are joined.
+    /// Maximal runs, ascending: first and last.
     pub fn iter_runs(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let mut runs = self
-            .chunks
-            .iter()
-            .flat_map(|(chunk, held)| {
-                held.runs()
-                    .map(|(first, last)| (join(*chunk, first), join(*chunk, last)))
-            })
+        self.runs_from(0)
+    }
+
+    /// Maximal runs of what is at or after this one, ascending.
+    pub fn runs_from(&self, sequence: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let (few, chunks) = match &self.shape {
+            Shape::Few(runs) => {
+                let at = runs.partition_point(|(_, last)| *last < sequence);
+                (runs.get(at..), None)
+            }
+            Shape::Chunks(chunks) => (None, Some(chunks.range(sequence >> 16..))),
+        };
+        let chunked = chunks.into_iter().flatten().flat_map(|(chunk, held)| {
+            held.runs()
+                .map(|(first, last)| (join(*chunk, first), join(*chunk, last)))
+        });
+        let mut runs = few
+            .into_iter()
+            .flatten()
+            .copied()
+            .chain(chunked)
+            .skip_while(move |(_, last)| *last < sequence)
+            .map(move |(first, last)| (first.max(sequence), last))
             .peekable();
+        // Runs that meet at a chunk's border are joined.
         std::iter::from_fn(move || {
             let (first, mut last) = runs.next()?;
             while let Some((_, end)) = runs.next_if(|(start, _)| *start == last + 1) {
@@ -356,20 +481,65 @@ impl SequenceSet {
 
     /// Takes all out.
     pub fn clear(&mut self) {
-        self.chunks.clear();
-        self.len = 0;
+        *self = Self::default();
     }
 
     /// Memory that it takes, roughly, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        self.chunks
-            .values()
-            .map(|chunk| match chunk {
-                Chunk::Runs(runs) => 64 + runs.capacity() * 4,
-                Chunk::Bitmap(..) => 64 + WORDS * 8,
-            })
-            .sum()
+        match &self.shape {
+            Shape::Few(runs) => runs.capacity() * 16,
+            Shape::Chunks(chunks) => chunks
+                .values()
+                .map(|chunk| match chunk {
+                    Chunk::Runs(runs) => 64 + runs.capacity() * 4,
+                    Chunk::Bitmap(..) => 64 + WORDS * 8,
+                })
+                .sum(),
+        }
     }
+}
+
+fn insert_chunks(chunks: &mut BTreeMap<u64, Chunk>, first: u64, last: u64) -> u64 {
+    let mut added = 0;
+    for (chunk, low, high) in pieces(first, last) {
+        let chunk = chunks
+            .entry(chunk)
+            .or_insert_with(|| Chunk::Runs(Vec::new()));
+        added += chunk.insert(low, high);
+    }
+    added
+}
+
+fn remove_chunks(chunks: &mut BTreeMap<u64, Chunk>, first: u64, last: u64) -> u64 {
+    let mut removed = 0;
+    let mut from = first;
+    while from <= last {
+        let Some((&chunk, held)) = chunks.range_mut(from >> 16..=last >> 16).next() else {
+            break;
+        };
+        let low = if chunk == first >> 16 {
+            split(first).1
+        } else {
+            0
+        };
+        let high = if chunk == last >> 16 {
+            split(last).1
+        } else {
+            u16::MAX
+        };
+        removed += held.remove(low, high);
+        if held.len() == 0 {
+            chunks.remove(&chunk);
+        }
+        let Some(next) = (chunk + 1)
+            .checked_shl(16)
+            .filter(|_| chunk < u64::MAX >> 16)
+        else {
+            break;
+        };
+        from = next;
+    }
+    removed
 }
 
 /// A run cut at chunk borders: chunk, first, last.

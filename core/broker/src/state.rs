@@ -5,16 +5,20 @@
 pub(crate) mod apply;
 pub(crate) mod exchange;
 pub(crate) mod namespace;
+pub(crate) mod objects;
 pub(crate) mod pages;
 pub(crate) mod partition;
 pub(crate) mod queue;
+pub(crate) mod rare;
 pub(crate) mod retained;
 pub(crate) mod routes;
 pub(crate) mod session;
+pub(crate) mod small_map;
 
 use crate::api::*;
 use foldhash::fast::FixedState;
 use namespace::Namespace;
+use objects::Objects;
 use partition::{Partition, Topic};
 use queue::Queue;
 use session::Session;
@@ -39,10 +43,10 @@ pub(crate) struct State {
     pub(crate) epoch: u32,
     pub(crate) epochs: Vec<(u32, u64)>,
     pub(crate) namespaces: Vec<Namespace>,
-    pub(crate) topics: IdMap<TopicId, Topic>,
-    pub(crate) partitions: IdMap<u64, Partition>,
-    pub(crate) queues: IdMap<QueueId, Queue>,
-    pub(crate) sessions: IdMap<SessionId, Session>,
+    pub(crate) topics: Objects<TopicId, Topic>,
+    pub(crate) partitions: Objects<u64, Partition>,
+    pub(crate) queues: Objects<QueueId, Queue>,
+    pub(crate) sessions: Objects<SessionId, Session>,
     /// Interned sets of holders since the last checkpoint.
     pub(crate) sets: IdMap<u32, Arc<[QueueId]>>,
     pub(crate) set_ids: BTreeMap<Vec<QueueId>, u32>,

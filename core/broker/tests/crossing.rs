@@ -1,8 +1,6 @@
 //! The broker over a real journal on disk: what one protocol's commands write, the others' read, and what was
 //! acknowledged is there after a restart.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
-
 mod support;
 
 use bytes::Bytes;

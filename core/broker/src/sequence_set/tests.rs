@@ -54,6 +54,13 @@ proptest! {
                 set.first_at_or_after(65_536),
                 model.range(65_536..).next().copied()
             );
+            for from in [0, 50, 65_500, 131_050] {
+                let runs = set.runs_from(from);
+                prop_assert!(
+                    runs.flat_map(|(first, last)| first..=last)
+                        .eq(model.range(from..).copied())
+                );
+            }
         }
         prop_assert!(set.iter().eq(model.iter().copied()));
         let mut again = SequenceSet::default();
@@ -77,4 +84,11 @@ fn a_run_costs_nothing_however_long() {
 fn sparse_entries_cost_at_most_a_bit_of_their_range() {
     let set: SequenceSet = (0..1_000_000).step_by(2).collect();
     assert!(set.memory_bytes() < 140_000, "{}", set.memory_bytes());
+}
+
+#[test]
+fn a_few_scattered_entries_cost_a_few_bytes_each() {
+    let set: SequenceSet = (0..1_000_000).step_by(50_000).collect();
+    assert_eq!(set.len(), 20);
+    assert!(set.memory_bytes() <= 32 * 16, "{}", set.memory_bytes());
 }

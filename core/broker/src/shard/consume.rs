@@ -117,6 +117,7 @@ impl Shard {
         queue
             .consumers
             .retain(|consumer| consumer.client != client || consumer.key != key);
+        queue.tidy();
         if queue.declared.auto_delete && queue.had_consumer && queue.consumers.is_empty() {
             self.drop_queue(id);
         } else {

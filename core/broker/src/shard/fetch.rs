@@ -106,6 +106,7 @@ impl Shard {
                 && let Some(partition) = self.state.partitions.get_mut(&key)
             {
                 partition.waiters.retain(|waiter| *waiter != id);
+                partition.waiters.tidy();
             }
         }
     }

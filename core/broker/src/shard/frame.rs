@@ -126,6 +126,7 @@ impl Shard {
                     .is_some_and(|(_, sequence)| *sequence == entry.first)
             {
                 partition.recent.pop_front();
+                partition.recent.tidy();
             }
         }
     }

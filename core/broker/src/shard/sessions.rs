@@ -265,7 +265,7 @@ impl Shard {
         }
         session.client = None;
         session.cut_off_at_ms = None;
-        session.handed_back = close.in_flight;
+        session.handed_back = close.in_flight.into();
         let expiry = close.expiry.unwrap_or(session.expiry);
         let durable = session.durable();
         let waiting = std::mem::take(&mut session.waiting);

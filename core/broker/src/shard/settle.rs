@@ -191,6 +191,7 @@ impl Shard {
             };
             let runs: Vec<(u64, u64)> = queue.acked.iter_runs().collect();
             queue.acked.clear();
+            queue.tidy();
             if !runs.is_empty() {
                 self.record(&Decision::Removed { queue: id, runs });
             }

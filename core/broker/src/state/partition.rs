@@ -1,6 +1,8 @@
 //! Logs: topics and their partitions.
 
 use crate::api::*;
+use crate::state::rare::Rare;
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
 
 /// A log.
@@ -11,7 +13,7 @@ pub(crate) struct Topic {
     pub(crate) namespace: NamespaceId,
     pub(crate) name: Name,
     /// The keys of its partitions, by number.
-    pub(crate) partitions: Vec<u64>,
+    pub(crate) partitions: SmallVec<[u64; 2]>,
     pub(crate) settings: LogSettings,
     pub(crate) provisional: bool,
 }
@@ -29,11 +31,11 @@ pub(crate) struct Partition {
     /// A Kafka client has appended to it.
     pub(crate) kafka_written: bool,
     /// Where each leader epoch began.
-    pub(crate) epochs: Vec<(u32, i64)>,
+    pub(crate) epochs: SmallVec<[(u32, i64); 1]>,
     /// The files it occurs in, oldest first.
-    pub(crate) spans: Vec<Span>,
+    pub(crate) spans: SmallVec<[Span; 1]>,
     /// Idempotent producers.
-    pub(crate) producers: BTreeMap<i64, Producer>,
+    pub(crate) producers: Rare<BTreeMap<i64, Producer>>,
     /// The greatest timestamp so far.
     pub(crate) max_timestamp: i64,
     /// The end of what is released to readers.
@@ -41,13 +43,13 @@ pub(crate) struct Partition {
     pub(crate) high_watermark: i64,
     /// Batches in the tail: base offset and sequence, oldest first.
     #[serde(skip)]
-    pub(crate) recent: VecDeque<(i64, u64)>,
+    pub(crate) recent: Rare<VecDeque<(i64, u64)>>,
     /// Links read it.
     #[serde(skip)]
     pub(crate) linked: bool,
     /// Fetches that wait for more.
     #[serde(skip)]
-    pub(crate) waiters: Vec<u64>,
+    pub(crate) waiters: Rare<Vec<u64>>,
 }
 
 /// A file in which a partition occurs.
@@ -96,14 +98,14 @@ impl Partition {
             next_offset: 0,
             log_start: 0,
             kafka_written: false,
-            epochs: Vec::new(),
-            spans: Vec::new(),
-            producers: BTreeMap::new(),
+            epochs: SmallVec::new(),
+            spans: SmallVec::new(),
+            producers: Rare::default(),
             max_timestamp: -1,
             high_watermark: 0,
-            recent: VecDeque::new(),
+            recent: Rare::default(),
             linked: false,
-            waiters: Vec::new(),
+            waiters: Rare::default(),
         }
     }
 

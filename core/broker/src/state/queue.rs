@@ -2,6 +2,7 @@
 
 use crate::api::*;
 use crate::sequence_set::SequenceSet;
+use crate::state::rare::Rare;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A queue with its entries, leases and consumers.
@@ -17,19 +18,19 @@ pub(crate) struct Queue {
     pub(crate) ready: SequenceSet,
     /// Entries that live in memory, by their number: all of a non-durable queue, and what passes a durable one
     /// unheld (QoS 0).
-    pub(crate) memory: BTreeMap<u64, MemoryEntry>,
+    pub(crate) memory: Rare<BTreeMap<u64, MemoryEntry>>,
     pub(crate) memory_bytes: u64,
     /// The next number of a non-durable queue.
     pub(crate) next_entry: u64,
     /// Entries with a consumer.
-    pub(crate) leases: BTreeMap<EntryId, Lease>,
+    pub(crate) leases: Rare<BTreeMap<EntryId, Lease>>,
     /// How often entries came back.
-    pub(crate) returned: HashMap<u64, u32, foldhash::fast::FixedState>,
+    pub(crate) returned: Rare<HashMap<u64, u32, foldhash::fast::FixedState>>,
     /// Entries below this may have been delivered by an earlier run of the server.
     pub(crate) suspect_below: u64,
     /// Entries below this were delivered to somebody.
     pub(crate) delivered_below: u64,
-    pub(crate) consumers: Vec<Consumer>,
+    pub(crate) consumers: Rare<Vec<Consumer>>,
     /// The consumer whose turn it is.
     pub(crate) turn: usize,
     /// It had a consumer once, so that auto-delete may strike.
@@ -37,9 +38,9 @@ pub(crate) struct Queue {
     /// It waits to be dispatched in this step.
     pub(crate) dirty: bool,
     /// Exchanges that have bindings to it.
-    pub(crate) bound_to: BTreeSet<Name>,
+    pub(crate) bound_to: Rare<BTreeSet<Name>>,
     /// Partitions that it reads by links.
-    pub(crate) linked_to: BTreeSet<u64>,
+    pub(crate) linked_to: Rare<BTreeSet<u64>>,
     /// Removals not journaled yet.
     pub(crate) acked: SequenceSet,
 }
@@ -91,19 +92,19 @@ impl Queue {
             declared,
             owner: None,
             ready: SequenceSet::default(),
-            memory: BTreeMap::new(),
+            memory: Rare::default(),
             memory_bytes: 0,
             next_entry: 1,
-            leases: BTreeMap::new(),
-            returned: HashMap::default(),
+            leases: Rare::default(),
+            returned: Rare::default(),
             suspect_below: 0,
             delivered_below: 0,
-            consumers: Vec::new(),
+            consumers: Rare::default(),
             turn: 0,
             had_consumer: false,
             dirty: false,
-            bound_to: BTreeSet::new(),
-            linked_to: BTreeSet::new(),
+            bound_to: Rare::default(),
+            linked_to: Rare::default(),
             acked: SequenceSet::default(),
         }
     }
@@ -150,6 +151,16 @@ impl Queue {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
+    }
+
+    /// Gives back the memory of what has become empty.
+    pub(crate) fn tidy(&mut self) {
+        self.memory.tidy();
+        self.leases.tidy();
+        self.returned.tidy();
+        self.consumers.tidy();
+        self.bound_to.tidy();
+        self.linked_to.tidy();
     }
 
     /// The consumer of this client and key.

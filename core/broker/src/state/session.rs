@@ -1,8 +1,10 @@
 //! An MQTT session's state beside its queue.
 
 use crate::api::*;
+use crate::state::rare::Rare;
+use crate::state::small_map::SmallMap;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// A session.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -15,19 +17,19 @@ pub(crate) struct Session {
     pub(crate) expiry: SessionExpiry,
     /// When it ends by itself, once its connection has ended.
     pub(crate) expires_at_ms: Option<i64>,
-    pub(crate) will: Option<Will>,
+    pub(crate) will: Option<Box<Will>>,
     /// By filter and group: the queue that takes it, and the subscription.
-    pub(crate) subscriptions: BTreeMap<(Bytes, Option<Name>), (QueueId, Subscription)>,
+    pub(crate) subscriptions: SmallMap<(Bytes, Option<Name>), (QueueId, Subscription)>,
     /// Incoming QoS 2 packet ids not yet released.
-    pub(crate) incoming: std::collections::BTreeSet<u16>,
+    pub(crate) incoming: Rare<BTreeSet<u16>>,
     /// Outgoing QoS 2 packet ids, in the order they were assigned.
-    pub(crate) outgoing: Vec<(u16, OutgoingState)>,
+    pub(crate) outgoing: Rare<Vec<(u16, OutgoingState)>>,
     /// The connection that holds it.
     #[serde(skip)]
     pub(crate) client: Option<ClientId>,
     /// QoS 1 deliveries handed back by the connection before.
     #[serde(skip)]
-    pub(crate) handed_back: Vec<InFlight>,
+    pub(crate) handed_back: Rare<Vec<InFlight>>,
     /// When the pending will fires.
     #[serde(skip)]
     pub(crate) will_at_ms: Option<i64>,
@@ -36,7 +38,7 @@ pub(crate) struct Session {
     pub(crate) cut_off_at_ms: Option<i64>,
     /// Connections that wait for the present one to let go.
     #[serde(skip)]
-    pub(crate) waiting: Vec<Waiting>,
+    pub(crate) waiting: Rare<Vec<Waiting>>,
 }
 
 /// An outgoing QoS 2 exchange.

@@ -7,7 +7,6 @@ use crate::state::apply::first_level;
 use crate::state::queue::Queue;
 use crate::state::routes::{PatternKind, Target};
 use crate::state::session::{OutgoingState, Session};
-use std::collections::{BTreeMap, BTreeSet};
 
 impl State {
     pub(super) fn apply_session(&mut self, event: &Event) {
@@ -22,7 +21,7 @@ impl State {
             } => {
                 self.next_session = self.next_session.max(session.0 + 1);
                 let durable = self.queues.get(queue).is_some_and(Queue::durable);
-                let open = self.sessions.entry(*session).or_insert_with(|| Session {
+                let open = self.sessions.get_or_insert_with(*session, || Session {
                     id: *session,
                     namespace: *namespace,
                     client_id: client_id.clone(),
@@ -31,18 +30,18 @@ impl State {
                     expiry: *expiry,
                     expires_at_ms: None,
                     will: None,
-                    subscriptions: BTreeMap::new(),
-                    incoming: BTreeSet::new(),
-                    outgoing: Vec::new(),
+                    subscriptions: Default::default(),
+                    incoming: Default::default(),
+                    outgoing: Default::default(),
                     client: None,
-                    handed_back: Vec::new(),
+                    handed_back: Default::default(),
                     will_at_ms: None,
                     cut_off_at_ms: None,
-                    waiting: Vec::new(),
+                    waiting: Default::default(),
                 });
                 open.expiry = *expiry;
                 open.expires_at_ms = None;
-                open.will.clone_from(will);
+                open.will = will.clone().map(Box::new);
                 open.will_at_ms = None;
                 if let Some(names) = self.namespace_mut(*namespace) {
                     names.sessions.insert(client_id.clone(), *session);

@@ -42,7 +42,7 @@ impl State {
                         uuid: *uuid,
                         namespace: *namespace,
                         name: name.clone(),
-                        partitions: keys,
+                        partitions: keys.into_iter().collect(),
                         settings: settings.clone(),
                         provisional: *provisional,
                     },
