@@ -5,6 +5,8 @@
 //! may one day live in another process without a protocol noticing.
 
 pub mod api;
+#[doc(hidden)]
+pub mod bench;
 mod event;
 mod link;
 mod partitioner;
