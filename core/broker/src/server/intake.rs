@@ -49,6 +49,9 @@ impl Drop for Cost {
     }
 }
 
+/// The thread may be so much late: times are counted in whole milliseconds.
+const SLACK: Duration = Duration::from_millis(2);
+
 /// The lanes, and whether the sequencer's thread sleeps beside them.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
@@ -127,7 +130,7 @@ impl Intake {
         let mut lanes = self.lanes.lock();
         let late = lanes
             .deadline
-            .is_none_or(|deadline| deadline > Instant::now() + due);
+            .is_none_or(|deadline| deadline > Instant::now() + due + SLACK);
         lanes.asleep = true;
         if lanes.waiting > 0 || lanes.poked || late {
             self.wake_locked(&mut lanes);
