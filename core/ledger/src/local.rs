@@ -280,7 +280,7 @@ impl LocalJournal {
         active.file.set_len(length)?;
         let footer_length = (bytes.len() - format::TRAILER) as u64;
         // The footer is synced with the next group; recovery rebuilds one that was lost.
-        self.syncer.written(&active.file, last);
+        self.syncer.written(&active.file, last, 0);
         self.shelf.put(
             active.id,
             ShelfFile {
@@ -349,6 +349,7 @@ impl LocalJournal {
         if let Some(start) = self.group.get_mut(..GROUP_HEADER) {
             start.copy_from_slice(&encoded);
         }
+        let bytes = self.group.len() as u64;
         self.group.resize(format::padded(self.group.len()), 0);
         if let Err(error) = self.active.file.write_at(&self.group, self.active.position) {
             return Err(self.poison(error));
@@ -368,7 +369,7 @@ impl LocalJournal {
         }
         self.group_frames = 0;
         self.group_first = self.next_lsn;
-        self.syncer.written(&self.active.file, last);
+        self.syncer.written(&self.active.file, last, bytes);
         Ok(())
     }
 }

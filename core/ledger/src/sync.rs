@@ -1,17 +1,26 @@
 //! The second stage: bringing written groups to stable storage. One sync covers all that was written before it began.
+//!
+//! A sync costs about as much whatever it covers. Clients with a window answer a sync's release with their next
+//! messages: if the next sync began at once, it would find half of them, and the one after it the other half. So it
+//! waits until about as much has been written as was under way when the one before ended, and at most half as long as
+//! that one took. A client that waits for each of its messages is not held up: its next message is all there is to wait
+//! for.
 
 use crate::env::File;
 use crate::frame::Lsn;
 use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Called when there is news to poll.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
 /// What nobody waits for is synced this much later.
 const UNWANTED_DELAY: Duration = Duration::from_millis(20);
+
+/// The longest that a sync waits for company.
+const COMPANY_DELAY_MAX: Duration = Duration::from_micros(300);
 
 /// What is written and what is synced.
 #[derive(Default)]
@@ -24,6 +33,19 @@ pub(crate) struct SyncState {
     pub(crate) synced: Lsn,
     pub(crate) failed: Option<Arc<io::Error>>,
     pub(crate) stopping: bool,
+    /// Bytes written since the last sync began.
+    waiting_bytes: u64,
+    /// As many as are worth the next sync, until then.
+    company: Option<(u64, Instant)>,
+}
+
+impl SyncState {
+    /// Until when the next sync waits for company, if it does.
+    fn awaits_company(&self) -> Option<Instant> {
+        self.company
+            .filter(|(bytes, _)| self.waiting_bytes < *bytes && !self.stopping)
+            .map(|(_, until)| until)
+    }
 }
 
 impl std::fmt::Debug for SyncState {
@@ -67,16 +89,22 @@ impl Syncer {
     /// Syncs what has been written so far. Returns whether there was anything to do.
     pub fn step(&self) -> bool {
         let turn = self.syncing.lock();
-        let (files, target) = {
+        let (files, target, bytes) = {
             let mut state = self.state.0.lock();
             if state.failed.is_some() || state.files.is_empty() {
                 return false;
             }
-            (std::mem::take(&mut state.files), state.written)
+            let bytes = std::mem::take(&mut state.waiting_bytes);
+            (std::mem::take(&mut state.files), state.written, bytes)
         };
+        let began = Instant::now();
         // Never retried: after a failed sync the kernel may have dropped the pages and call the next one a success.
         let result = files.iter().try_for_each(|file| file.sync_data());
+        let now = Instant::now();
         let mut state = self.state.0.lock();
+        // Three quarters: the same messages take more or less room as they are gathered.
+        let company = (bytes + state.waiting_bytes) / 4 * 3;
+        state.company = Some((company, now + ((now - began) / 2).min(COMPANY_DELAY_MAX)));
         match result {
             Ok(()) => state.synced = state.synced.max(target),
             Err(error) => state.failed = Some(Arc::new(error)),
@@ -106,14 +134,18 @@ impl Syncer {
                         continue;
                     }
                     let asked = state.wanted > state.synced || state.stopping;
-                    if asked
-                        || self
-                            .state
-                            .1
-                            .wait_for(&mut state, UNWANTED_DELAY)
-                            .timed_out()
-                    {
-                        break;
+                    if !asked {
+                        let changed = &self.state.1;
+                        if changed.wait_for(&mut state, UNWANTED_DELAY).timed_out() {
+                            break;
+                        }
+                        continue;
+                    }
+                    match state.awaits_company() {
+                        Some(until) if Instant::now() < until => {
+                            self.state.1.wait_until(&mut state, until);
+                        }
+                        _ => break,
                     }
                 }
             }
@@ -121,9 +153,10 @@ impl Syncer {
         }
     }
 
-    pub(crate) fn written(&self, file: &Arc<dyn File>, last_lsn: Lsn) {
+    pub(crate) fn written(&self, file: &Arc<dyn File>, last_lsn: Lsn, bytes: u64) {
         let mut state = self.state.0.lock();
         state.written = state.written.max(last_lsn);
+        state.waiting_bytes += bytes;
         let idle = state.files.is_empty();
         if !state.files.iter().any(|known| Arc::ptr_eq(known, file)) {
             state.files.push(file.clone());
@@ -137,8 +170,12 @@ impl Syncer {
     pub(crate) fn want(&self) {
         let mut state = self.state.0.lock();
         if state.wanted < state.written {
+            // Asked before, it waits for company at the most, and wakes by itself if that does not come.
+            let asked = state.wanted > state.synced;
             state.wanted = state.written;
-            self.state.1.notify_one();
+            if !asked || state.awaits_company().is_none() {
+                self.state.1.notify_one();
+            }
         }
     }
 
