@@ -95,6 +95,11 @@ impl Gateway {
         &self.target
     }
 
+    /// Where its data lies.
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
     /// What the gateway printed.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.room.path().join("log")).unwrap_or_default()

@@ -23,9 +23,9 @@ pub(super) fn cases() -> Vec<Case> {
             disks::failed_sync,
         ),
         own("full_disk_refuses_publishers", &[], 60, disks::full),
-        own("hostile_bytes_on_kafka", prlimit, 90, hostile::kafka),
-        own("hostile_bytes_on_amqp", prlimit, 90, hostile::amqp),
-        own("hostile_bytes_on_mqtt", prlimit, 90, hostile::mqtt),
+        own("hostile_bytes_on_kafka", prlimit, 90, hostile::kafka::run),
+        own("hostile_bytes_on_amqp", prlimit, 90, hostile::amqp::run),
+        own("hostile_bytes_on_mqtt", prlimit, 90, hostile::mqtt::run),
     ]
 }
 
