@@ -13,6 +13,7 @@ use bytes::Bytes;
 use divan::counter::ItemsCount;
 use omnilog_broker::bench::ByHand;
 use omnilog_broker::*;
+use omnilog_ledger::format::Entry;
 use omnilog_ledger::sim::SimFiles;
 use omnilog_ledger::{
     CheckpointStore, Class, Completion, FileInfo, Frame, Journal, JournalError, JournalOptions,
@@ -50,6 +51,15 @@ impl SectionReader for NothingKept {
     }
     fn by_time(&self, _: u64, _: i64, _: i64, _: i64) -> std::io::Result<Option<Section>> {
         Ok(None)
+    }
+    fn walk(
+        &self,
+        _: u64,
+        _: i64,
+        _: i64,
+        _: &mut dyn FnMut(&Entry) -> bool,
+    ) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

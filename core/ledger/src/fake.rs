@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{CheckpointStore, LocalCheckpoints};
 use crate::env::Env;
-use crate::format;
+use crate::format::{self, Entry};
 use crate::frame::{Frame, Lsn, Place, Section, ShardId};
 use crate::journal::{Class, Completion, FileInfo, Journal, JournalError, Pushed, Space};
 use crate::reader::SectionReader;
@@ -245,5 +245,31 @@ impl SectionReader for FakeStore {
         Ok(found
             .into_iter()
             .find(|section| section.max_timestamp >= time_ms))
+    }
+
+    fn walk(
+        &self,
+        partition: u64,
+        from: i64,
+        until: i64,
+        visit: &mut dyn FnMut(&Entry) -> bool,
+    ) -> io::Result<()> {
+        for section in self.of_partition(partition, from, until) {
+            let length = format::SECTION_HEADER + section.envelope.len() + section.batch.len();
+            let entry = Entry {
+                partition,
+                base_offset: section.base_offset,
+                base_sequence: section.base_sequence,
+                last_delta: section.last_delta,
+                max_timestamp: section.max_timestamp,
+                shard: ShardId(0),
+                position: 0,
+                length: u32::try_from(length).unwrap_or(u32::MAX),
+            };
+            if !visit(&entry) {
+                break;
+            }
+        }
+        Ok(())
     }
 }

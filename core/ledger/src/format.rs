@@ -267,15 +267,7 @@ pub fn encode_frame(
     let mut places = Vec::with_capacity(frame.sections.len());
     for section in frame.sections {
         let at = out.len();
-        out.extend_from_slice(&section.partition.to_le_bytes());
-        out.extend_from_slice(&section.base_offset.to_le_bytes());
-        out.extend_from_slice(&section.base_sequence.to_le_bytes());
-        out.extend_from_slice(&section.last_delta.to_le_bytes());
-        out.extend_from_slice(&section.max_timestamp.to_le_bytes());
-        out.extend_from_slice(&size(section.envelope.len()));
-        out.extend_from_slice(&size(section.batch.len()));
-        out.extend_from_slice(&section.envelope);
-        out.extend_from_slice(&section.batch);
+        encode_section(section, out);
         places.push((at, out.len() - at));
     }
     out.extend_from_slice(frame.decision);
@@ -286,6 +278,20 @@ pub fn encode_frame(
         field.copy_from_slice(&crc.to_le_bytes());
     }
     places
+}
+
+/// Appends a section. Its size was checked before.
+pub fn encode_section(section: &Section, out: &mut Vec<u8>) {
+    let size = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    out.extend_from_slice(&section.partition.to_le_bytes());
+    out.extend_from_slice(&section.base_offset.to_le_bytes());
+    out.extend_from_slice(&section.base_sequence.to_le_bytes());
+    out.extend_from_slice(&section.last_delta.to_le_bytes());
+    out.extend_from_slice(&section.max_timestamp.to_le_bytes());
+    out.extend_from_slice(&size(section.envelope.len()));
+    out.extend_from_slice(&size(section.batch.len()));
+    out.extend_from_slice(&section.envelope);
+    out.extend_from_slice(&section.batch);
 }
 
 /// Reads a frame at the start of these bytes; `None` if there is no whole, valid one.

@@ -1,6 +1,7 @@
 //! What a sequencer sees of a journal.
 
 use crate::checkpoint::CheckpointStore;
+use crate::cluster::Clusters;
 use crate::frame::{Frame, Lsn, Place, ShardId};
 use crate::reader::SectionReader;
 use std::sync::Arc;
@@ -118,6 +119,14 @@ pub trait Journal: Send {
     fn files(&self) -> Vec<FileInfo>;
     /// Gives a sealed file's space back. Refused (`false`) for one that a checkpoint still needs.
     fn delete_file(&mut self, id: u32) -> Result<bool, JournalError>;
+    /// Its clustered files, where it has any.
+    fn clusters(&self) -> Option<Arc<Clusters>> {
+        None
+    }
+    /// Gives the space of a file back that clustered ones have replaced. Returns whether there was one.
+    fn reclaim(&mut self) -> Result<bool, JournalError> {
+        Ok(false)
+    }
     /// Bytes that fit before the next file is begun, which takes a while.
     fn room(&self) -> u64 {
         u64::MAX

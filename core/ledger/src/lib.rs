@@ -6,6 +6,7 @@
 //! Everything is a step function over one [`Env`]; threads are started by whoever composes a real server.
 
 mod checkpoint;
+mod cluster;
 mod env;
 mod fake;
 pub mod format;
@@ -20,6 +21,7 @@ pub mod sim;
 mod sync;
 
 pub use checkpoint::{CheckpointStore, LocalCheckpoints, Pair, SavedCheckpoint};
+pub use cluster::{Clustering, Clusters, Judge, Plan, is_clustered};
 pub use env::{Clock, Env, File, Files, Random};
 pub use fake::{FakeFrame, FakeJournal};
 pub use frame::{Frame, Lsn, Place, Section, ShardId};

@@ -1,6 +1,7 @@
 //! The journal on a local disk.
 
 use crate::checkpoint::{CheckpointStore, LocalCheckpoints};
+use crate::cluster::Clusters;
 use crate::env::{Env, File};
 use crate::format::{
     self, Entry, FLAG_CLEAN, FileHeader, Footer, GROUP_HEADER, GroupHeader, SECTOR,
@@ -73,6 +74,7 @@ pub struct LocalJournal {
     checkpoints: Arc<LocalCheckpoints>,
     space: Space,
     prepared_elsewhere: bool,
+    clusters: Arc<Clusters>,
 }
 
 #[derive(Debug)]
@@ -110,6 +112,16 @@ impl LocalJournal {
         for (id, file) in &recovered.shelf {
             shelf.put(*id, file.clone());
         }
+        let clusters = Arc::new(Clusters::open(
+            env,
+            &dir.join("clusters"),
+            journal,
+            options.file_bytes,
+            shelf.clone(),
+        )?);
+        for id in clusters.replaced() {
+            shelf.remove(id);
+        }
         let syncer = Syncer::new(recovered.last_lsn, waker);
         let mut opened = Self {
             env: env.clone(),
@@ -142,6 +154,7 @@ impl LocalJournal {
             checkpoints,
             space: Space::Plenty,
             prepared_elsewhere: false,
+            clusters,
             options,
         };
         opened.begin_file()?;
@@ -310,7 +323,7 @@ impl LocalJournal {
         } else {
             0
         };
-        sealed + self.active.capacity + spare + self.checkpoints.bytes()
+        sealed + self.active.capacity + spare + self.checkpoints.bytes() + self.clusters.bytes()
     }
 
     /// Bytes that may still be claimed: those of the disk, within the journal's own bound.
@@ -532,6 +545,24 @@ impl Journal for LocalJournal {
         }
         self.env.files.sync_dir(&self.dir)?;
         Ok(true)
+    }
+
+    fn clusters(&self) -> Option<Arc<Clusters>> {
+        Some(self.clusters.clone())
+    }
+
+    fn reclaim(&mut self) -> Result<bool, JournalError> {
+        for id in self.clusters.replaced() {
+            let known = self.sealed.contains_key(&id);
+            if known && !self.delete_file(id)? {
+                continue;
+            }
+            self.clusters.forget(id);
+            if known {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn space(&self) -> Space {

@@ -1,5 +1,6 @@
 //! Cold reads: sections found through footers, for reader threads.
 
+use crate::cluster::is_clustered;
 use crate::env::File;
 use crate::format::{self, Entry, Footer};
 use crate::frame::{Place, Section, ShardId};
@@ -31,6 +32,15 @@ pub trait SectionReader: Send + Sync + std::fmt::Debug {
         until: i64,
         time_ms: i64,
     ) -> io::Result<Option<Section>>;
+    /// Goes through a partition's entries in offset order, from the one that holds `from` (or the next after a gap)
+    /// up to `until`, for as long as `visit` says to go on. Reads no batch.
+    fn walk(
+        &self,
+        partition: u64,
+        from: i64,
+        until: i64,
+        visit: &mut dyn FnMut(&Entry) -> bool,
+    ) -> io::Result<()>;
 }
 
 /// Footers kept in memory, at the most.
@@ -129,6 +139,139 @@ impl Shelf {
             .map(|(id, file)| (*id, file.clone()))
             .collect()
     }
+
+    /// Puts these files in the place of those, at once for every reader. Returns what was taken away.
+    pub(crate) fn swap(
+        &self,
+        away: &[u32],
+        here: Vec<(u32, ShelfFile)>,
+    ) -> Vec<(u32, Arc<dyn File>)> {
+        let mut files = self.files.lock();
+        let gone = away
+            .iter()
+            .filter_map(|id| files.remove(id).map(|file| (*id, file.file)))
+            .collect();
+        files.extend(here);
+        drop(files);
+        let mut footers = self.footers.lock();
+        footers.held.retain(|id, _| !away.contains(id));
+        footers.order.retain(|id| !away.contains(id));
+        gone
+    }
+
+    /// A file that is on the shelf, and its footer.
+    pub(crate) fn look_into(&self, id: u32) -> io::Result<Option<(ShelfFile, Arc<Footer>)>> {
+        let Some(file) = self.files.lock().get(&id).cloned() else {
+            return Ok(None);
+        };
+        let footer = self.footer(id, &file)?;
+        Ok(Some((file, footer)))
+    }
+
+    /// Goes through a partition's entries in offset order, from the one that holds `from` (or the next after a gap)
+    /// up to `until`, for as long as `visit` wants more.
+    fn visit(
+        &self,
+        partition: u64,
+        from: i64,
+        until: i64,
+        visit: &mut dyn FnMut(u32, &ShelfFile, &Entry) -> io::Result<bool>,
+    ) -> io::Result<()> {
+        // Journal files follow each other in offset order; clustered ones may lie anywhere among them.
+        let (clustered, mut journal): (VecDeque<_>, VecDeque<_>) = self
+            .snapshot()
+            .into_iter()
+            .partition(|(id, _)| is_clustered(*id));
+        let mut open: Vec<Run> = Vec::new();
+        for (id, file) in clustered {
+            open.extend(self.run(id, file, (partition, from, until))?);
+        }
+        let mut chain = self.next_run(&mut journal, (partition, from, until))?;
+        loop {
+            let first = |run: &Run| run.head().map_or(i64::MAX, |entry| entry.base_offset);
+            let lowest = (0..open.len()).min_by_key(|at| open.get(*at).map_or(i64::MAX, first));
+            let here = lowest.and_then(|at| open.get_mut(at));
+            let chained = chain.as_mut();
+            let run = match (here, chained) {
+                (Some(here), Some(chained)) if first(here) <= first(chained) => here,
+                (_, Some(chained)) => chained,
+                (Some(here), None) => here,
+                (None, None) => return Ok(()),
+            };
+            let Some(entry) = run.head() else {
+                return Ok(());
+            };
+            if !visit(run.id, &run.file, &entry)? {
+                return Ok(());
+            }
+            run.at += 1;
+            open.retain(|run| run.head().is_some());
+            if chain.as_ref().is_some_and(|run| run.head().is_none()) {
+                chain = self.next_run(&mut journal, (partition, from, until))?;
+            }
+        }
+    }
+
+    fn next_run(
+        &self,
+        files: &mut VecDeque<(u32, ShelfFile)>,
+        range: (u64, i64, i64),
+    ) -> io::Result<Option<Run>> {
+        while let Some((id, file)) = files.pop_front() {
+            if let Some(run) = self.run(id, file, range)? {
+                return Ok(Some(run));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a file has of a partition's offsets, if anything.
+    fn run(
+        &self,
+        id: u32,
+        file: ShelfFile,
+        (partition, from, until): (u64, i64, i64),
+    ) -> io::Result<Option<Run>> {
+        let footer = self.footer(id, &file)?;
+        let key = |entry: &Entry| (entry.partition, entry.base_offset);
+        let after = footer
+            .entries
+            .partition_point(|entry| key(entry) <= (partition, from));
+        // The batch that holds the offset may begin before it.
+        let holds = |entry: &Entry| {
+            entry.partition == partition && entry.base_offset + i64::from(entry.last_delta) >= from
+        };
+        let before = after
+            .checked_sub(1)
+            .filter(|at| footer.entries.get(*at).is_some_and(holds));
+        let end = footer
+            .entries
+            .partition_point(|entry| key(entry) < (partition, until));
+        let run = Run {
+            id,
+            file,
+            at: before.unwrap_or(after),
+            end,
+            footer,
+        };
+        Ok(run.head().is_some().then_some(run))
+    }
+}
+
+/// A file's entries of one partition, ahead of a reader.
+struct Run {
+    id: u32,
+    file: ShelfFile,
+    footer: Arc<Footer>,
+    at: usize,
+    end: usize,
+}
+
+impl Run {
+    fn head(&self) -> Option<Entry> {
+        let left = (self.at < self.end).then_some(self.at)?;
+        self.footer.entries.get(left).copied()
+    }
 }
 
 /// Reads a footer.
@@ -150,40 +293,46 @@ pub(crate) fn read_section(file: &dyn File, place: Place) -> io::Result<Section>
 
 impl SectionReader for Shelf {
     fn by_sequence(&self, shard: ShardId, sequence: u64) -> io::Result<Option<Section>> {
-        let found = self.files.lock().iter().rev().find_map(|(id, file)| {
-            let holds = |(of, first, last): &(ShardId, u64, u64)| {
-                *of == shard && (*first..=*last).contains(&sequence)
-            };
+        let holds = |file: &ShelfFile| {
             file.sequences
                 .iter()
-                .any(holds)
-                .then(|| (*id, file.clone()))
-        });
-        let Some((id, file)) = found else {
-            return Ok(None);
+                .any(|(of, first, last)| *of == shard && (*first..=*last).contains(&sequence))
         };
-        let footer = self.footer(id, &file)?;
-        let key = |at: &u32| {
-            footer
-                .entries
-                .get(*at as usize)
-                .map_or((ShardId(u16::MAX), u64::MAX), |entry| {
-                    (entry.shard, entry.base_sequence)
-                })
-        };
-        let after = footer
-            .order
-            .partition_point(|at| key(at) <= (shard, sequence));
-        let entry = after
-            .checked_sub(1)
-            .and_then(|before| footer.order.get(before))
-            .and_then(|at| footer.entries.get(*at as usize));
-        let Some(entry) = entry.filter(|entry| {
-            entry.shard == shard && sequence <= entry.base_sequence + u64::from(entry.last_delta)
-        }) else {
-            return Ok(None);
-        };
-        read_section(&*file.file, entry.place(id)).map(Some)
+        // Clustered files' sequences overlap, and have holes.
+        let candidates: Vec<(u32, ShelfFile)> = self
+            .files
+            .lock()
+            .iter()
+            .rev()
+            .filter(|(_, file)| holds(file))
+            .map(|(id, file)| (*id, file.clone()))
+            .collect();
+        for (id, file) in candidates {
+            let footer = self.footer(id, &file)?;
+            let key = |at: &u32| {
+                footer
+                    .entries
+                    .get(*at as usize)
+                    .map_or((ShardId(u16::MAX), u64::MAX), |entry| {
+                        (entry.shard, entry.base_sequence)
+                    })
+            };
+            let after = footer
+                .order
+                .partition_point(|at| key(at) <= (shard, sequence));
+            let entry = after
+                .checked_sub(1)
+                .and_then(|before| footer.order.get(before))
+                .and_then(|at| footer.entries.get(*at as usize))
+                .filter(|entry| {
+                    entry.shard == shard
+                        && sequence <= entry.base_sequence + u64::from(entry.last_delta)
+                });
+            if let Some(entry) = entry {
+                return read_section(&*file.file, entry.place(id)).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     fn by_offset(
@@ -196,31 +345,14 @@ impl SectionReader for Shelf {
     ) -> io::Result<Vec<Section>> {
         let mut sections = Vec::new();
         let mut bytes = 0;
-        for (id, file) in self.snapshot() {
-            let footer = self.footer(id, &file)?;
-            let start = footer.entries.partition_point(|entry| {
-                (entry.partition, entry.base_offset) < (partition, offset)
-            });
-            // The batch that holds the offset may begin before it.
-            let start = start.saturating_sub(1);
-            for entry in footer.entries.iter().skip(start) {
-                if entry.partition > partition
-                    || entry.partition == partition && entry.base_offset >= until
-                {
-                    break;
-                }
-                let last = entry.base_offset + i64::from(entry.last_delta);
-                if entry.partition < partition || last < offset {
-                    continue;
-                }
-                let size = u64::from(entry.length);
-                if bytes + size > bytes_max && !(at_least_one && sections.is_empty()) {
-                    return Ok(sections);
-                }
-                bytes += size;
-                sections.push(read_section(&*file.file, entry.place(id))?);
+        self.visit(partition, offset, until, &mut |id, file, entry| {
+            bytes += u64::from(entry.length);
+            if bytes > bytes_max && !(at_least_one && sections.is_empty()) {
+                return Ok(false);
             }
-        }
+            sections.push(read_section(&*file.file, entry.place(id))?);
+            Ok(true)
+        })?;
         Ok(sections)
     }
 
@@ -231,24 +363,23 @@ impl SectionReader for Shelf {
         until: i64,
         time_ms: i64,
     ) -> io::Result<Option<Section>> {
-        for (id, file) in self.snapshot() {
-            let footer = self.footer(id, &file)?;
-            let start = footer
-                .entries
-                .partition_point(|entry| entry.partition < partition);
-            let found = footer
-                .entries
-                .iter()
-                .skip(start)
-                .take_while(|entry| entry.partition == partition && entry.base_offset < until)
-                .find(|entry| {
-                    entry.max_timestamp >= time_ms
-                        && entry.base_offset + i64::from(entry.last_delta) >= from
-                });
-            if let Some(entry) = found {
-                return read_section(&*file.file, entry.place(id)).map(Some);
+        let mut found = None;
+        self.visit(partition, from, until, &mut |id, file, entry| {
+            if entry.max_timestamp >= time_ms {
+                found = Some(read_section(&*file.file, entry.place(id))?);
             }
-        }
-        Ok(None)
+            Ok(found.is_none())
+        })?;
+        Ok(found)
+    }
+
+    fn walk(
+        &self,
+        partition: u64,
+        from: i64,
+        until: i64,
+        visit: &mut dyn FnMut(&Entry) -> bool,
+    ) -> io::Result<()> {
+        self.visit(partition, from, until, &mut |_, _, entry| Ok(visit(entry)))
     }
 }

@@ -5,6 +5,7 @@ use crate::link::{stored_batch, take_apart};
 use crate::server::{ColdBatch, ColdFetched, ColdRecord, Parcel};
 use crate::shard::published_qos;
 use bytes::Bytes;
+use omnilog_ledger::format::Entry;
 use omnilog_ledger::{Section, SectionReader};
 use omnilog_record::RecordBatch;
 use parking_lot::{Condvar, Mutex};
@@ -124,6 +125,9 @@ impl SectionReader for Nothing {
     }
     fn by_time(&self, _: u64, _: i64, _: i64, _: i64) -> io::Result<Option<Section>> {
         Ok(None)
+    }
+    fn walk(&self, _: u64, _: i64, _: i64, _: &mut dyn FnMut(&Entry) -> bool) -> io::Result<()> {
+        Ok(())
     }
 }
 
