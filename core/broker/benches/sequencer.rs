@@ -17,7 +17,7 @@ use omnilog_ledger::format::Entry;
 use omnilog_ledger::sim::SimFiles;
 use omnilog_ledger::{
     CheckpointStore, Class, Completion, FileInfo, Frame, Journal, JournalError, JournalOptions,
-    LocalJournal, Lsn, Place, Pushed, Section, SectionReader, ShardId, Space,
+    LocalJournal, LogRange, Lsn, Place, Pushed, Section, SectionReader, ShardId, Space,
 };
 use omnilog_record::{BatchBuilder, BatchOptions, Header, NewRecord, Pieces};
 use std::path::Path;
@@ -46,19 +46,13 @@ impl SectionReader for NothingKept {
     fn by_sequence(&self, _: ShardId, _: u64) -> std::io::Result<Option<Section>> {
         Ok(None)
     }
-    fn by_offset(&self, _: u64, _: i64, _: i64, _: u64, _: bool) -> std::io::Result<Vec<Section>> {
+    fn by_offset(&self, _: LogRange<'_>, _: u64, _: bool) -> std::io::Result<Vec<Section>> {
         Ok(Vec::new())
     }
-    fn by_time(&self, _: u64, _: i64, _: i64, _: i64) -> std::io::Result<Option<Section>> {
+    fn by_time(&self, _: LogRange<'_>, _: i64) -> std::io::Result<Option<Section>> {
         Ok(None)
     }
-    fn walk(
-        &self,
-        _: u64,
-        _: i64,
-        _: i64,
-        _: &mut dyn FnMut(&Entry) -> bool,
-    ) -> std::io::Result<()> {
+    fn walk(&self, _: LogRange<'_>, _: &mut dyn FnMut(&Entry) -> bool) -> std::io::Result<()> {
         Ok(())
     }
 }

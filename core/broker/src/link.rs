@@ -2,7 +2,7 @@
 
 use crate::api::{Address, Envelope, Name, Provenance, StoredBatch};
 use bytes::{Bytes, BytesMut};
-use omnilog_ledger::{Section, SectionReader};
+use omnilog_ledger::{LogRange, Section, SectionReader};
 use omnilog_record::{HEADER_BYTES, RecordBatch};
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ pub(crate) struct LinkJob {
     pub(crate) from: i64,
     /// Up to this one, exclusively.
     pub(crate) until: i64,
+    /// The files it lies in, if it must be read.
+    pub(crate) files: Vec<u32>,
     /// Batches that are in memory, with base offset and base sequence; empty: they must be read.
     pub(crate) here: Vec<(i64, u64, Arc<StoredBatch>)>,
 }
@@ -64,7 +66,13 @@ impl LinkJob {
             }
             return pulled;
         }
-        match reader.by_offset(self.partition, self.from, self.until, READ_BYTES, true) {
+        let range = LogRange {
+            partition: self.partition,
+            from: self.from,
+            until: self.until,
+            files: &self.files,
+        };
+        match reader.by_offset(range, READ_BYTES, true) {
             Ok(sections) => {
                 if let Some(last) = sections.last() {
                     pulled.next_offset = last.base_offset + i64::from(last.last_delta) + 1;

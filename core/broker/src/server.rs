@@ -1,5 +1,6 @@
 //! The broker as a running thing: its shard's thread, the clients' mailboxes, the readers of cold records.
 
+mod apart;
 mod client;
 mod cold;
 mod intake;

@@ -5,7 +5,7 @@ use crate::env::Env;
 use crate::format::{self, Entry};
 use crate::frame::{Frame, Lsn, Place, Section, ShardId};
 use crate::journal::{Class, Completion, FileInfo, Journal, JournalError, Pushed, Space};
-use crate::reader::SectionReader;
+use crate::reader::{LogRange, SectionReader};
 use parking_lot::Mutex;
 use std::io;
 use std::path::Path;
@@ -216,15 +216,13 @@ impl SectionReader for FakeStore {
 
     fn by_offset(
         &self,
-        partition: u64,
-        offset: i64,
-        until: i64,
+        range: LogRange<'_>,
         bytes_max: u64,
         at_least_one: bool,
     ) -> io::Result<Vec<Section>> {
         let mut bytes = 0;
         let mut taken = Vec::new();
-        for section in self.of_partition(partition, offset, until) {
+        for section in self.of_partition(range.partition, range.from, range.until) {
             bytes += (format::SECTION_HEADER + section.envelope.len() + section.batch.len()) as u64;
             if bytes > bytes_max && !(at_least_one && taken.is_empty()) {
                 break;
@@ -234,30 +232,18 @@ impl SectionReader for FakeStore {
         Ok(taken)
     }
 
-    fn by_time(
-        &self,
-        partition: u64,
-        from: i64,
-        until: i64,
-        time_ms: i64,
-    ) -> io::Result<Option<Section>> {
-        let found = self.of_partition(partition, from, until);
+    fn by_time(&self, range: LogRange<'_>, time_ms: i64) -> io::Result<Option<Section>> {
+        let found = self.of_partition(range.partition, range.from, range.until);
         Ok(found
             .into_iter()
             .find(|section| section.max_timestamp >= time_ms))
     }
 
-    fn walk(
-        &self,
-        partition: u64,
-        from: i64,
-        until: i64,
-        visit: &mut dyn FnMut(&Entry) -> bool,
-    ) -> io::Result<()> {
-        for section in self.of_partition(partition, from, until) {
+    fn walk(&self, range: LogRange<'_>, visit: &mut dyn FnMut(&Entry) -> bool) -> io::Result<()> {
+        for section in self.of_partition(range.partition, range.from, range.until) {
             let length = format::SECTION_HEADER + section.envelope.len() + section.batch.len();
             let entry = Entry {
-                partition,
+                partition: range.partition,
                 base_offset: section.base_offset,
                 base_sequence: section.base_sequence,
                 last_delta: section.last_delta,

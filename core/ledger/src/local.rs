@@ -8,6 +8,7 @@ use crate::format::{
 };
 use crate::frame::{Frame, Lsn, Place};
 use crate::journal::{Class, Completion, FileInfo, Journal, JournalError, Pushed, Space};
+use crate::open_index::OpenIndex;
 use crate::prepare::Preparer;
 use crate::reader::{Contents, SectionReader, Shelf, ShelfFile};
 use crate::recovery::{self, Recovery, RecoveryError};
@@ -84,7 +85,7 @@ struct Active {
     seed: u32,
     position: u64,
     first_lsn: Lsn,
-    entries: Arc<Mutex<Vec<Entry>>>,
+    entries: Arc<OpenIndex>,
     capacity: u64,
 }
 
@@ -200,7 +201,7 @@ impl LocalJournal {
         file.sync_data()?;
         self.env.files.sync_dir(&self.dir)?;
         self.next_file += 1;
-        let entries: Arc<Mutex<Vec<Entry>>> = Arc::default();
+        let entries: Arc<OpenIndex> = Arc::default();
         self.shelf.put(
             id,
             ShelfFile {
@@ -280,7 +281,7 @@ impl LocalJournal {
 
     fn seal_active(&mut self) -> io::Result<()> {
         let active = &self.active;
-        let entries = active.entries.lock().clone();
+        let entries = active.entries.entries();
         let last = self.group_first.saturating_sub(1);
         let footer = Footer::new(
             active.first_lsn,
@@ -375,7 +376,7 @@ impl LocalJournal {
                 self.active.first_lsn = self.group_first;
             }
             let sequences = format::sequence_ranges(&self.group_entries);
-            self.active.entries.lock().append(&mut self.group_entries);
+            self.active.entries.append(&mut self.group_entries);
             self.shelf.grown(self.active.id, &sequences);
             self.written.push_back((self.group_first, last));
             self.syncing.push_back((self.group_first, last));
@@ -512,7 +513,7 @@ impl Journal for LocalJournal {
             } else {
                 self.group_first - 1
             },
-            sequences: format::sequence_ranges(&self.active.entries.lock()),
+            sequences: self.active.entries.sequences(),
         };
         self.sealed.values().cloned().chain([active]).collect()
     }

@@ -4,6 +4,7 @@ use crate::cluster::is_clustered;
 use crate::env::File;
 use crate::format::{self, Entry, Footer};
 use crate::frame::{Place, Section, ShardId};
+use crate::open_index::OpenIndex;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -14,37 +15,53 @@ use std::sync::Arc;
 pub trait SectionReader: Send + Sync + std::fmt::Debug {
     /// The section that holds this sequence of a shard; `None` if it is nowhere (any more).
     fn by_sequence(&self, shard: ShardId, sequence: u64) -> io::Result<Option<Section>>;
-    /// Sections of a partition from the one that holds `offset` (or the next after a gap) up to `until`, within
+    /// Sections of a log from the one that holds the range's first offset (or the next after a gap), in order, within
     /// `bytes_max`; the first whatever its size if `at_least_one`.
     fn by_offset(
         &self,
-        partition: u64,
-        offset: i64,
-        until: i64,
+        range: LogRange<'_>,
         bytes_max: u64,
         at_least_one: bool,
     ) -> io::Result<Vec<Section>>;
-    /// The first section of a partition, from `from` up to `until`, whose greatest timestamp is at least this.
-    fn by_time(
-        &self,
-        partition: u64,
-        from: i64,
-        until: i64,
-        time_ms: i64,
-    ) -> io::Result<Option<Section>>;
-    /// Goes through a partition's entries in offset order, from the one that holds `from` (or the next after a gap)
-    /// up to `until`, for as long as `visit` says to go on. Reads no batch.
-    fn walk(
-        &self,
-        partition: u64,
-        from: i64,
-        until: i64,
-        visit: &mut dyn FnMut(&Entry) -> bool,
-    ) -> io::Result<()>;
+    /// The first section of a log, within the range, whose greatest timestamp is at least this.
+    fn by_time(&self, range: LogRange<'_>, time_ms: i64) -> io::Result<Option<Section>>;
+    /// Goes through a log's entries in offset order, within the range, for as long as `visit` says to go on. Reads no
+    /// batch.
+    fn walk(&self, range: LogRange<'_>, visit: &mut dyn FnMut(&Entry) -> bool) -> io::Result<()>;
 }
 
-/// Footers kept in memory, at the most.
-const FOOTERS_MAX: usize = 64;
+/// A part of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogRange<'a> {
+    /// The log's partition.
+    pub partition: u64,
+    /// Its first offset.
+    pub from: i64,
+    /// Its end, exclusively.
+    pub until: i64,
+    /// Journal files that follow each other, to begin with: nothing is found behind them. Empty: all are looked at. So
+    /// they are if these hold nothing of it any more. Clustered files always are.
+    pub files: &'a [u32],
+}
+
+impl LogRange<'_> {
+    /// A range of which it is not known where it lies.
+    pub fn anywhere(partition: u64, from: i64, until: i64) -> Self {
+        Self {
+            partition,
+            from,
+            until,
+            files: &[],
+        }
+    }
+}
+
+/// Bytes of footers kept in memory.
+const FOOTER_BYTES_MAX: usize = 64 << 20;
+/// Sections that lie no further apart than this are read together.
+const GAP_BYTES: u64 = 32 << 10;
+/// Bytes read at a time.
+const WINDOW_BYTES: u64 = 1 << 20;
 
 /// The files of a journal, as its readers see them.
 #[derive(Debug, Default)]
@@ -53,10 +70,48 @@ pub(crate) struct Shelf {
     footers: Mutex<Footers>,
 }
 
+/// The footers read last.
 #[derive(Debug, Default)]
 struct Footers {
-    held: BTreeMap<u32, Arc<Footer>>,
-    order: VecDeque<u32>,
+    /// Each with its size, and when it was wanted last.
+    held: BTreeMap<u32, (Arc<Footer>, usize, u64)>,
+    bytes: usize,
+    wanted: u64,
+    /// Those being read: who else wants one waits for it.
+    reading: BTreeMap<u32, Arc<Mutex<()>>>,
+}
+
+impl Footers {
+    fn get(&mut self, id: u32) -> Option<Arc<Footer>> {
+        self.wanted += 1;
+        let held = self.held.get_mut(&id)?;
+        held.2 = self.wanted;
+        Some(held.0.clone())
+    }
+
+    fn put(&mut self, id: u32, footer: Arc<Footer>) {
+        let size = size_of::<Footer>()
+            + footer.entries.len() * size_of::<Entry>()
+            + footer.order.len() * size_of::<u32>();
+        self.remove(id);
+        self.wanted += 1;
+        self.held.insert(id, (footer, size, self.wanted));
+        self.bytes += size;
+        // The one that was just read is in use, whatever its size.
+        while self.bytes > FOOTER_BYTES_MAX && self.held.len() > 1 {
+            let oldest = self.held.iter().min_by_key(|(_, held)| held.2);
+            let Some(oldest) = oldest.map(|(id, _)| *id) else {
+                break;
+            };
+            self.remove(oldest);
+        }
+    }
+
+    fn remove(&mut self, id: u32) {
+        if let Some((_, size, _)) = self.held.remove(&id) {
+            self.bytes -= size;
+        }
+    }
 }
 
 /// A file on the shelf.
@@ -70,10 +125,84 @@ pub(crate) struct ShelfFile {
 /// How a file's entries are known.
 #[derive(Debug, Clone)]
 pub(crate) enum Contents {
-    /// The file being written: its entries, in the order of writing.
-    Open(Arc<Mutex<Vec<Entry>>>),
+    /// The file being written.
+    Open(Arc<OpenIndex>),
     /// Sealed: where its footer lies.
     Sealed(u64, u64),
+}
+
+/// A file's index: of the open one as it grows, or a footer.
+enum Index {
+    Open(Arc<OpenIndex>),
+    Sealed(Arc<Footer>),
+}
+
+impl Index {
+    fn by_sequence(&self, shard: ShardId, sequence: u64) -> Option<Entry> {
+        let footer = match self {
+            Self::Open(index) => return index.by_sequence(shard, sequence),
+            Self::Sealed(footer) => footer,
+        };
+        let at = |at: &u32| footer.entries.get(*at as usize);
+        let after = footer.order.partition_point(|place| {
+            at(place).is_some_and(|entry| (entry.shard, entry.base_sequence) <= (shard, sequence))
+        });
+        let entry = at(footer.order.get(after.checked_sub(1)?)?)?;
+        let last = entry.base_sequence + u64::from(entry.last_delta);
+        (entry.shard == shard && sequence <= last).then_some(*entry)
+    }
+
+    /// The next entries of a log, from the one that holds `from`, or the next after a gap: a few of them.
+    fn some_from(&self, partition: u64, from: i64, into: &mut VecDeque<Entry>) {
+        let mut take = |entry: &Entry| {
+            into.push_back(*entry);
+            into.len() < TAKEN
+        };
+        let footer = match self {
+            Self::Open(index) => return index.each_from(partition, from, &mut take),
+            Self::Sealed(footer) => footer,
+        };
+        let start = footer
+            .entries
+            .partition_point(|entry| (entry.partition, entry.base_offset) < (partition, from));
+        // The batch that holds the offset may begin before it.
+        for entry in footer.entries.iter().skip(start.saturating_sub(1)) {
+            let last = entry.base_offset + i64::from(entry.last_delta);
+            let there = entry.partition == partition && last >= from;
+            if entry.partition > partition || there && !take(entry) {
+                return;
+            }
+        }
+    }
+}
+
+/// Entries taken off an index at a time.
+const TAKEN: usize = 64;
+
+/// A file's entries of one log, ahead of a reader.
+struct Run {
+    id: u32,
+    file: ShelfFile,
+    index: Index,
+    ahead: VecDeque<Entry>,
+}
+
+impl Run {
+    /// The next entry, before `until`.
+    fn head(&self, until: i64) -> Option<Entry> {
+        let next = self.ahead.front().copied();
+        next.filter(|entry| entry.base_offset < until)
+    }
+
+    /// Takes the next entry.
+    fn advance(&mut self) {
+        if let Some(taken) = self.ahead.pop_front()
+            && self.ahead.is_empty()
+        {
+            let next = taken.base_offset + i64::from(taken.last_delta) + 1;
+            self.index.some_from(taken.partition, next, &mut self.ahead);
+        }
+    }
 }
 
 impl Shelf {
@@ -83,9 +212,7 @@ impl Shelf {
 
     pub(crate) fn remove(&self, id: u32) -> Option<Arc<dyn File>> {
         let removed = self.files.lock().remove(&id);
-        let mut footers = self.footers.lock();
-        footers.held.remove(&id);
-        footers.order.retain(|held| *held != id);
+        self.footers.lock().remove(id);
         removed.map(|file| file.file)
     }
 
@@ -106,40 +233,6 @@ impl Shelf {
         }
     }
 
-    fn footer(&self, id: u32, file: &ShelfFile) -> io::Result<Arc<Footer>> {
-        match &file.contents {
-            Contents::Open(entries) => {
-                let entries = entries.lock().clone();
-                Ok(Arc::new(Footer::new(0, 0, entries)))
-            }
-            Contents::Sealed(position, length) => {
-                if let Some(footer) = self.footers.lock().held.get(&id) {
-                    return Ok(footer.clone());
-                }
-                let footer = Arc::new(read_footer(&*file.file, *position, *length)?);
-                let mut footers = self.footers.lock();
-                if footers.held.insert(id, footer.clone()).is_none() {
-                    footers.order.push_back(id);
-                }
-                while footers.held.len() > FOOTERS_MAX {
-                    let Some(oldest) = footers.order.pop_front() else {
-                        break;
-                    };
-                    footers.held.remove(&oldest);
-                }
-                Ok(footer)
-            }
-        }
-    }
-
-    fn snapshot(&self) -> Vec<(u32, ShelfFile)> {
-        self.files
-            .lock()
-            .iter()
-            .map(|(id, file)| (*id, file.clone()))
-            .collect()
-    }
-
     /// Puts these files in the place of those, at once for every reader. Returns what was taken away.
     pub(crate) fn swap(
         &self,
@@ -154,8 +247,9 @@ impl Shelf {
         files.extend(here);
         drop(files);
         let mut footers = self.footers.lock();
-        footers.held.retain(|id, _| !away.contains(id));
-        footers.order.retain(|id| !away.contains(id));
+        for id in away {
+            footers.remove(*id);
+        }
         gone
     }
 
@@ -164,31 +258,82 @@ impl Shelf {
         let Some(file) = self.files.lock().get(&id).cloned() else {
             return Ok(None);
         };
-        let footer = self.footer(id, &file)?;
+        let footer = match self.index(id, &file)? {
+            Index::Open(index) => Arc::new(Footer::new(0, 0, index.entries())),
+            Index::Sealed(footer) => footer,
+        };
         Ok(Some((file, footer)))
     }
 
-    /// Goes through a partition's entries in offset order, from the one that holds `from` (or the next after a gap)
-    /// up to `until`, for as long as `visit` wants more.
+    fn index(&self, id: u32, file: &ShelfFile) -> io::Result<Index> {
+        let (position, length) = match &file.contents {
+            Contents::Open(index) => return Ok(Index::Open(index.clone())),
+            Contents::Sealed(position, length) => (*position, *length),
+        };
+        let reading = {
+            let mut footers = self.footers.lock();
+            if let Some(footer) = footers.get(id) {
+                return Ok(Index::Sealed(footer));
+            }
+            footers.reading.entry(id).or_default().clone()
+        };
+        let _reading = reading.lock();
+        if let Some(footer) = self.footers.lock().get(id) {
+            return Ok(Index::Sealed(footer));
+        }
+        let read = read_footer(&*file.file, position, length).map(Arc::new);
+        let mut footers = self.footers.lock();
+        footers.reading.remove(&id);
+        let footer = read?;
+        footers.put(id, footer.clone());
+        Ok(Index::Sealed(footer))
+    }
+
+    /// The clustered files, and the journal files in order: these, or all if none of these is there. And whether that
+    /// is all.
+    fn files(&self, wanted: &[u32]) -> (Vec<(u32, ShelfFile)>, VecDeque<(u32, ShelfFile)>, bool) {
+        let files = self.files.lock();
+        let copy = |(id, file): (&u32, &ShelfFile)| (*id, file.clone());
+        let clustered = files.iter().filter(|(id, _)| is_clustered(**id)).map(copy);
+        let named = wanted.iter().filter_map(|id| files.get_key_value(id));
+        let mut journal: VecDeque<_> = named.map(copy).collect();
+        let all = journal.is_empty();
+        if all {
+            journal = files
+                .iter()
+                .filter(|(id, _)| !is_clustered(**id))
+                .map(copy)
+                .collect();
+        }
+        (clustered.collect(), journal, all)
+    }
+
+    /// Goes through a log's entries in offset order, within the range, for as long as `visit` wants more.
     fn visit(
         &self,
-        partition: u64,
-        from: i64,
-        until: i64,
+        range: LogRange<'_>,
         visit: &mut dyn FnMut(u32, &ShelfFile, &Entry) -> io::Result<bool>,
     ) -> io::Result<()> {
         // Journal files follow each other in offset order; clustered ones may lie anywhere among them.
-        let (clustered, mut journal): (VecDeque<_>, VecDeque<_>) = self
-            .snapshot()
-            .into_iter()
-            .partition(|(id, _)| is_clustered(*id));
+        let (clustered, mut journal, all) = self.files(range.files);
         let mut open: Vec<Run> = Vec::new();
         for (id, file) in clustered {
-            open.extend(self.run(id, file, (partition, from, until))?);
+            open.extend(self.run(id, file, range)?);
         }
-        let mut chain = self.next_run(&mut journal, (partition, from, until))?;
+        let mut chain = self.next_run(&mut journal, range)?;
+        // Journal files that were not named may have what lies before a clustered file's.
+        if chain.is_none() && !all {
+            let anywhere = LogRange {
+                files: &[],
+                ..range
+            };
+            return self.visit(anywhere, visit);
+        }
+        let first = |run: &Run| {
+            let head = run.head(range.until);
+            head.map_or(i64::MAX, |entry| entry.base_offset)
+        };
         loop {
-            let first = |run: &Run| run.head().map_or(i64::MAX, |entry| entry.base_offset);
             let lowest = (0..open.len()).min_by_key(|at| open.get(*at).map_or(i64::MAX, first));
             let here = lowest.and_then(|at| open.get_mut(at));
             let chained = chain.as_mut();
@@ -198,16 +343,22 @@ impl Shelf {
                 (Some(here), None) => here,
                 (None, None) => return Ok(()),
             };
-            let Some(entry) = run.head() else {
+            let Some(entry) = run.head(range.until) else {
                 return Ok(());
             };
             if !visit(run.id, &run.file, &entry)? {
                 return Ok(());
             }
-            run.at += 1;
-            open.retain(|run| run.head().is_some());
-            if chain.as_ref().is_some_and(|run| run.head().is_none()) {
-                chain = self.next_run(&mut journal, (partition, from, until))?;
+            run.advance();
+            open.retain(|run| run.head(range.until).is_some());
+            if chain
+                .as_ref()
+                .is_some_and(|run| run.head(range.until).is_none())
+            {
+                chain = self.next_run(&mut journal, range)?;
+                if chain.is_none() && !all {
+                    return Ok(());
+                }
             }
         }
     }
@@ -215,7 +366,7 @@ impl Shelf {
     fn next_run(
         &self,
         files: &mut VecDeque<(u32, ShelfFile)>,
-        range: (u64, i64, i64),
+        range: LogRange<'_>,
     ) -> io::Result<Option<Run>> {
         while let Some((id, file)) = files.pop_front() {
             if let Some(run) = self.run(id, file, range)? {
@@ -225,52 +376,18 @@ impl Shelf {
         Ok(None)
     }
 
-    /// What a file has of a partition's offsets, if anything.
-    fn run(
-        &self,
-        id: u32,
-        file: ShelfFile,
-        (partition, from, until): (u64, i64, i64),
-    ) -> io::Result<Option<Run>> {
-        let footer = self.footer(id, &file)?;
-        let key = |entry: &Entry| (entry.partition, entry.base_offset);
-        let after = footer
-            .entries
-            .partition_point(|entry| key(entry) <= (partition, from));
-        // The batch that holds the offset may begin before it.
-        let holds = |entry: &Entry| {
-            entry.partition == partition && entry.base_offset + i64::from(entry.last_delta) >= from
-        };
-        let before = after
-            .checked_sub(1)
-            .filter(|at| footer.entries.get(*at).is_some_and(holds));
-        let end = footer
-            .entries
-            .partition_point(|entry| key(entry) < (partition, until));
+    /// What a file has of a range, if anything.
+    fn run(&self, id: u32, file: ShelfFile, range: LogRange<'_>) -> io::Result<Option<Run>> {
+        let index = self.index(id, &file)?;
+        let mut ahead = VecDeque::new();
+        index.some_from(range.partition, range.from, &mut ahead);
         let run = Run {
             id,
             file,
-            at: before.unwrap_or(after),
-            end,
-            footer,
+            index,
+            ahead,
         };
-        Ok(run.head().is_some().then_some(run))
-    }
-}
-
-/// A file's entries of one partition, ahead of a reader.
-struct Run {
-    id: u32,
-    file: ShelfFile,
-    footer: Arc<Footer>,
-    at: usize,
-    end: usize,
-}
-
-impl Run {
-    fn head(&self) -> Option<Entry> {
-        let left = (self.at < self.end).then_some(self.at)?;
-        self.footer.entries.get(left).copied()
+        Ok(run.head(range.until).is_some().then_some(run))
     }
 }
 
@@ -282,53 +399,89 @@ pub(crate) fn read_footer(file: &dyn File, position: u64, length: u64) -> io::Re
     whole.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a footer is damaged"))
 }
 
+fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a section is damaged")
+}
+
 /// Reads one section.
 pub(crate) fn read_section(file: &dyn File, place: Place) -> io::Result<Section> {
     let mut bytes = vec![0; place.length as usize];
     let read = file.read_at(&mut bytes, u64::from(place.position))?;
     bytes.truncate(read);
-    format::decode_section(&Bytes::from(bytes))
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a section is damaged"))
+    decode(&Bytes::from(bytes))
+}
+
+/// A section by itself: its batch's own checksum speaks for it.
+fn decode(bytes: &Bytes) -> io::Result<Section> {
+    let section = format::decode_section(bytes).ok_or_else(damaged)?;
+    let batch = &section.batch;
+    let field = |at: usize| {
+        let bytes = batch.get(at..at + 4)?;
+        Some(u32::from_be_bytes(bytes.try_into().ok()?))
+    };
+    let whole = field(8).is_some_and(|length| length as usize + 12 == batch.len());
+    let is_batch = batch.len() >= 61 && (whole || batch.get(16) == Some(&2));
+    if is_batch && (!whole || field(17) != batch.get(21..).map(crc32c::crc32c)) {
+        return Err(damaged());
+    }
+    Ok(section)
+}
+
+/// Reads sections of a file, neighbours together.
+fn read_sections(file: &dyn File, entries: &[Entry], into: &mut Vec<Section>) -> io::Result<()> {
+    let mut rest = entries;
+    while let Some(first) = rest.first() {
+        let start = u64::from(first.position);
+        let mut end = start + u64::from(first.length);
+        let mut count = 1;
+        for next in rest.iter().skip(1) {
+            let (from, to) = (
+                u64::from(next.position),
+                u64::from(next.position) + u64::from(next.length),
+            );
+            if from < end || from - end > GAP_BYTES || to - start > WINDOW_BYTES {
+                break;
+            }
+            end = to;
+            count += 1;
+        }
+        let (together, others) = rest.split_at(count);
+        if let [one] = together {
+            into.push(read_section(file, one.place(0))?);
+        } else {
+            let mut bytes = vec![0; usize::try_from(end - start).map_err(io::Error::other)?];
+            let read = file.read_at(&mut bytes, start)?;
+            bytes.truncate(read);
+            let bytes = Bytes::from(bytes);
+            for entry in together {
+                let at = usize::try_from(u64::from(entry.position) - start).unwrap_or(usize::MAX);
+                let end = at.saturating_add(entry.length as usize);
+                if end > bytes.len() {
+                    return Err(damaged());
+                }
+                into.push(decode(&bytes.slice(at..end))?);
+            }
+        }
+        rest = others;
+    }
+    Ok(())
 }
 
 impl SectionReader for Shelf {
     fn by_sequence(&self, shard: ShardId, sequence: u64) -> io::Result<Option<Section>> {
-        let holds = |file: &ShelfFile| {
-            file.sequences
-                .iter()
-                .any(|(of, first, last)| *of == shard && (*first..=*last).contains(&sequence))
+        let holds = |(of, first, last): &(ShardId, u64, u64)| {
+            *of == shard && (*first..=*last).contains(&sequence)
         };
-        // Clustered files' sequences overlap, and have holes.
-        let candidates: Vec<(u32, ShelfFile)> = self
-            .files
-            .lock()
-            .iter()
-            .rev()
-            .filter(|(_, file)| holds(file))
-            .map(|(id, file)| (*id, file.clone()))
-            .collect();
-        for (id, file) in candidates {
-            let footer = self.footer(id, &file)?;
-            let key = |at: &u32| {
-                footer
-                    .entries
-                    .get(*at as usize)
-                    .map_or((ShardId(u16::MAX), u64::MAX), |entry| {
-                        (entry.shard, entry.base_sequence)
-                    })
-            };
-            let after = footer
-                .order
-                .partition_point(|at| key(at) <= (shard, sequence));
-            let entry = after
-                .checked_sub(1)
-                .and_then(|before| footer.order.get(before))
-                .and_then(|at| footer.entries.get(*at as usize))
-                .filter(|entry| {
-                    entry.shard == shard
-                        && sequence <= entry.base_sequence + u64::from(entry.last_delta)
-                });
-            if let Some(entry) = entry {
+        let found: Vec<(u32, ShelfFile)> = {
+            let files = self.files.lock();
+            let holding = files.iter().rev();
+            holding
+                .filter(|(_, file)| file.sequences.iter().any(holds))
+                .map(|(id, file)| (*id, file.clone()))
+                .collect()
+        };
+        for (id, file) in found {
+            if let Some(entry) = self.index(id, &file)?.by_sequence(shard, sequence) {
                 return read_section(&*file.file, entry.place(id)).map(Some);
             }
         }
@@ -337,49 +490,51 @@ impl SectionReader for Shelf {
 
     fn by_offset(
         &self,
-        partition: u64,
-        offset: i64,
-        until: i64,
+        range: LogRange<'_>,
         bytes_max: u64,
         at_least_one: bool,
     ) -> io::Result<Vec<Section>> {
-        let mut sections = Vec::new();
+        let mut found: Vec<(u32, ShelfFile, Vec<Entry>)> = Vec::new();
         let mut bytes = 0;
-        self.visit(partition, offset, until, &mut |id, file, entry| {
+        self.visit(range, &mut |id, file, entry| {
             bytes += u64::from(entry.length);
-            if bytes > bytes_max && !(at_least_one && sections.is_empty()) {
+            if bytes > bytes_max && !(at_least_one && found.is_empty()) {
                 return Ok(false);
             }
-            sections.push(read_section(&*file.file, entry.place(id))?);
+            match found.last_mut() {
+                Some((of, _, entries)) if *of == id => entries.push(*entry),
+                _ => found.push((id, file.clone(), vec![*entry])),
+            }
             Ok(true)
         })?;
+        let mut sections = Vec::new();
+        for (_, file, entries) in found {
+            read_sections(&*file.file, &entries, &mut sections)?;
+        }
         Ok(sections)
     }
 
-    fn by_time(
-        &self,
-        partition: u64,
-        from: i64,
-        until: i64,
-        time_ms: i64,
-    ) -> io::Result<Option<Section>> {
+    fn by_time(&self, range: LogRange<'_>, time_ms: i64) -> io::Result<Option<Section>> {
         let mut found = None;
-        self.visit(partition, from, until, &mut |id, file, entry| {
+        self.visit(range, &mut |id, file, entry| {
             if entry.max_timestamp >= time_ms {
                 found = Some(read_section(&*file.file, entry.place(id))?);
             }
             Ok(found.is_none())
         })?;
-        Ok(found)
+        match found {
+            None if !range.files.is_empty() => self.by_time(
+                LogRange {
+                    files: &[],
+                    ..range
+                },
+                time_ms,
+            ),
+            found => Ok(found),
+        }
     }
 
-    fn walk(
-        &self,
-        partition: u64,
-        from: i64,
-        until: i64,
-        visit: &mut dyn FnMut(&Entry) -> bool,
-    ) -> io::Result<()> {
-        self.visit(partition, from, until, &mut |_, _, entry| Ok(visit(entry)))
+    fn walk(&self, range: LogRange<'_>, visit: &mut dyn FnMut(&Entry) -> bool) -> io::Result<()> {
+        self.visit(range, &mut |_, _, entry| Ok(visit(entry)))
     }
 }

@@ -9,7 +9,7 @@ mod support;
 
 use omnilog_ledger::format::Entry;
 use omnilog_ledger::{
-    Clustering, Journal, Judge, LocalJournal, Pair, Plan, Section, ShardId, is_clustered,
+    Clustering, Journal, Judge, LocalJournal, LogRange, Pair, Plan, Section, ShardId, is_clustered,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -23,7 +23,8 @@ struct Living(BTreeSet<u64>);
 
 fn cut(section: &Section) -> Section {
     let mut section = section.clone();
-    section.batch = section.batch.slice(..section.batch.len().div_ceil(2));
+    let half = section.batch.len().div_ceil(2);
+    section.batch = self::section(section.base_sequence / 2, half).batch;
     section
 }
 
@@ -98,7 +99,7 @@ fn check(journal: &LocalJournal, living: &Living, last: u64, seed: u64) {
         }
     }
     for partition in 1..4 {
-        let sections = reader.by_offset(partition, 0, i64::MAX, u64::MAX, true);
+        let sections = reader.by_offset(LogRange::anywhere(partition, 0, i64::MAX), u64::MAX, true);
         let found: Vec<u64> = sections
             .unwrap()
             .iter()

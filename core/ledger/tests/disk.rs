@@ -7,7 +7,7 @@
 
 mod support;
 
-use omnilog_ledger::{Class, Frame, Journal, JournalError, LocalJournal, ShardId, Space};
+use omnilog_ledger::{Class, Frame, Journal, JournalError, LocalJournal, LogRange, ShardId, Space};
 use std::path::Path;
 use std::sync::Arc;
 use support::{FILE_BYTES, disk, open, options, push, replay, section, synced};
@@ -128,18 +128,28 @@ fn cold_reads_find_what_was_written_open_and_sealed() {
             }
             let offset = wanted.base_offset + 1;
             let found = reader
-                .by_offset(wanted.partition, offset, i64::MAX, 1, true)
+                .by_offset(
+                    LogRange::anywhere(wanted.partition, offset, i64::MAX),
+                    1,
+                    true,
+                )
                 .unwrap();
             assert_eq!(found.as_slice(), std::slice::from_ref(&wanted));
             let at = wanted.max_timestamp;
-            let found = reader.by_time(wanted.partition, 0, i64::MAX, at).unwrap();
+            let found = reader
+                .by_time(LogRange::anywhere(wanted.partition, 0, i64::MAX), at)
+                .unwrap();
             assert_eq!(found, Some(wanted));
         }
-        let all = reader.by_offset(1, 0, i64::MAX, u64::MAX, false).unwrap();
+        let all = reader
+            .by_offset(LogRange::anywhere(1, 0, i64::MAX), u64::MAX, false)
+            .unwrap();
         assert_eq!(all.len() as u64, last / 3);
         // In a gap the next one is found.
         assert_eq!(
-            reader.by_offset(1, 0, i64::MAX, 1, true).unwrap(),
+            reader
+                .by_offset(LogRange::anywhere(1, 0, i64::MAX), 1, true)
+                .unwrap(),
             [section(3, 3000)]
         );
         assert_eq!(reader.by_sequence(ShardId(0), last * 2 + 2).unwrap(), None);
@@ -217,4 +227,36 @@ fn the_file_ahead_is_prepared_elsewhere() {
     }
     assert!(preparer.step().is_err());
     assert_eq!(used(&files), 3);
+}
+
+#[test]
+fn a_damaged_batch_is_not_read() {
+    let (files, env) = disk(1);
+    let (mut journal, _) = open(&env).unwrap();
+    let syncer = journal.syncer();
+    while journal.files().len() < 2 {
+        push(&mut journal, 3000);
+        journal.submit().unwrap();
+        while syncer.step() {}
+        synced(&mut journal).unwrap();
+    }
+    let reader = journal.reader();
+    assert!(reader.by_sequence(ShardId(0), 2).unwrap().is_some());
+    let range = LogRange {
+        files: &[1],
+        ..LogRange::anywhere(section(1, 3000).partition, 0, i64::MAX)
+    };
+    assert_eq!(reader.by_offset(range, 1, true).unwrap().len(), 1);
+    files.damage(Path::new("/data/journal/00000001.log"), 2000, 1);
+    assert!(reader.by_sequence(ShardId(0), 2).is_err());
+    assert!(reader.by_offset(range, 1, true).is_err());
+    // Files named wrongly, or gone, are no reason to find nothing.
+    for files in [&[2][..], &[99]] {
+        let range = LogRange {
+            files,
+            ..LogRange::anywhere(section(2, 3000).partition, 0, i64::MAX)
+        };
+        let found = reader.by_offset(range, 1, true).unwrap();
+        assert_eq!(found.first().map(|s| s.base_sequence > 0), Some(true));
+    }
 }

@@ -50,8 +50,21 @@ pub fn section(lsn: Lsn, size: usize) -> Section {
         last_delta: 1,
         max_timestamp: i64::try_from(lsn).unwrap() * 1000,
         envelope: Bytes::from(format!("envelope {lsn}")),
-        batch: Bytes::from(vec![u8::try_from(lsn % 251).unwrap(); size]),
+        batch: batch(lsn, size),
     }
+}
+
+/// Bytes with a batch's length, version and checksum, where there is room for them.
+fn batch(lsn: Lsn, size: usize) -> Bytes {
+    let mut batch = vec![u8::try_from(lsn % 251).unwrap(); size];
+    if size >= 61 {
+        let length = u32::try_from(size - 12).unwrap();
+        batch[8..12].copy_from_slice(&length.to_be_bytes());
+        batch[16] = 2;
+        let crc = crc32c::crc32c(&batch[21..]);
+        batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    }
+    batch.into()
 }
 
 pub fn push(journal: &mut dyn Journal, size: usize) -> Lsn {

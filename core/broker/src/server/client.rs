@@ -4,12 +4,15 @@ use crate::api::{ClientId, ClientInfo, Command, Event, NamespaceId};
 use crate::server::cold::Begun;
 use crate::server::sequencer::Sequencer;
 use crate::server::{ColdReads, Input, Mailbox, Parcel};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::oneshot;
 
 /// Bytes of commands that one connection may have waiting for the sequencer before its socket is read no further.
 const IN_FLIGHT_BYTES_MAX: u64 = 8 << 20;
+
+/// Reads of one connection that are under way at once.
+const READ_AHEAD: usize = 4;
 
 /// What a command weighs in a client's budget beside its payload.
 const COMMAND_BYTES: u64 = 256;
@@ -75,7 +78,7 @@ impl Broker {
             mailbox,
             in_flight: Arc::new(AtomicU64::new(0)),
             parcels: Vec::new(),
-            reading: None,
+            begun: VecDeque::new(),
         }
     }
 }
@@ -90,8 +93,8 @@ pub struct Client {
     in_flight: Arc<AtomicU64>,
     /// Taken from the mailbox and not handed out yet, newest first.
     parcels: Vec<Parcel>,
-    /// The oldest of them is being read.
-    reading: Option<oneshot::Receiver<Event>>,
+    /// What is being read, and what waits behind it, oldest first.
+    begun: VecDeque<Begun>,
 }
 
 impl Client {
@@ -151,33 +154,47 @@ impl Client {
     pub async fn recv(&mut self, into: &mut Vec<Event>) {
         let before = into.len();
         loop {
-            if let Some(reading) = &mut self.reading {
-                let event = reading.await.unwrap_or(Event::ShardLost);
-                self.reading = None;
-                into.push(event);
-            }
-            if self.parcels.is_empty() && into.len() == before {
-                // Newest first, so that the oldest is popped.
-                self.mailbox.take(&mut self.parcels).await;
-                self.parcels.reverse();
-            }
-            while let Some(parcel) = self.parcels.pop() {
-                match self.shared.cold.begin(parcel) {
-                    Begun::Ready(event) => into.push(event),
-                    Begun::Reading(reading) => {
-                        self.reading = Some(reading);
-                        break;
-                    }
+            // Reads are begun ahead, so that several are under way at once.
+            while self.begun.len() < READ_AHEAD
+                && let Some(begun) = self.shared.cold.begin(&mut self.parcels)
+            {
+                match begun {
+                    Begun::Ready(event) if self.begun.is_empty() => into.push(event),
+                    begun => self.begun.push_back(begun),
                 }
             }
-            if self.parcels.is_empty() && self.reading.is_none() && self.mailbox.drained() {
+            match self.begun.front_mut() {
+                Some(Begun::Reading(reading)) if into.len() == before => {
+                    let lost = |_| (vec![Event::ShardLost], Vec::new());
+                    let (events, rest) = reading.await.unwrap_or_else(lost);
+                    self.begun.pop_front();
+                    into.extend(events);
+                    if !rest.is_empty() {
+                        let begun = self.shared.cold.begin_together(rest);
+                        self.begun.push_front(begun);
+                    }
+                }
+                Some(Begun::Ready(_)) => {
+                    if let Some(Begun::Ready(event)) = self.begun.pop_front() {
+                        into.push(event);
+                    }
+                    continue;
+                }
+                Some(Begun::Reading(_)) => {}
+                None if into.len() == before => {
+                    // Newest first, so that the oldest is popped.
+                    self.mailbox.take(&mut self.parcels).await;
+                    self.parcels.reverse();
+                    continue;
+                }
+                None => {}
+            }
+            if self.parcels.is_empty() && self.begun.is_empty() && self.mailbox.drained() {
                 self.shared
                     .sequencer
                     .put(self.namespace, Input::Drained(self.id));
             }
-            if into.len() > before {
-                return;
-            }
+            return;
         }
     }
 }

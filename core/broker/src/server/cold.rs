@@ -2,11 +2,12 @@
 
 use crate::api::*;
 use crate::link::{stored_batch, take_apart};
+use crate::server::apart::{Apart, ReadBatch};
 use crate::server::{ColdBatch, ColdFetched, ColdRecord, Parcel};
 use crate::shard::published_qos;
 use bytes::Bytes;
 use omnilog_ledger::format::Entry;
-use omnilog_ledger::{Section, SectionReader};
+use omnilog_ledger::{LogRange, Section, SectionReader};
 use omnilog_record::RecordBatch;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -17,6 +18,11 @@ use tokio::sync::oneshot;
 /// Work for a reader thread.
 type Work = Box<dyn FnOnce(&dyn SectionReader) + Send>;
 
+/// Deliveries of one connection that are read in one go.
+const TOGETHER_MAX: usize = 64;
+/// Their bytes, but for the last.
+const TOGETHER_BYTES_MAX: u64 = 1 << 20;
+
 /// Batches expand to at most this when they are searched by time.
 const EXPANDED_BYTES_MAX: usize = 64 << 20;
 
@@ -25,6 +31,7 @@ const EXPANDED_BYTES_MAX: usize = 64 << 20;
 pub(crate) struct ColdReads {
     reader: Arc<dyn SectionReader>,
     queue: Arc<(Mutex<Waiting>, Condvar)>,
+    apart: Arc<Apart>,
 }
 
 #[derive(Default)]
@@ -45,6 +52,7 @@ impl ColdReads {
         Self {
             reader,
             queue: Arc::default(),
+            apart: Arc::default(),
         }
     }
 
@@ -79,21 +87,57 @@ impl ColdReads {
         self.queue.1.notify_one();
     }
 
-    /// Starts reading what a parcel needs, if it needs anything.
-    pub(crate) fn begin(&self, parcel: Parcel) -> Begun {
-        let parcel = match parcel {
-            Parcel::Event(event) => return Begun::Ready(event),
+    /// Starts reading what the last of these parcels needs, if it needs anything: and what those before it need that
+    /// come after it, if they are deliveries too. Newest first, as they are kept.
+    pub(crate) fn begin(&self, parcels: &mut Vec<Parcel>) -> Option<Begun> {
+        let parcel = match parcels.pop()? {
+            Parcel::Event(event) => return Some(Begun::Ready(event)),
             Parcel::ColdFetch(correlation, parts) if !parts.iter().flatten().any(is_cold) => {
-                return Begun::Ready(read(Parcel::ColdFetch(correlation, parts), &Nothing));
+                let event = read(Parcel::ColdFetch(correlation, parts), &Nothing);
+                return Some(Begun::Ready(event));
             }
             parcel => parcel,
         };
-        let (done, event) = oneshot::channel();
+        let mut together = vec![parcel];
+        while matches!(together.last(), Some(Parcel::ColdDelivery(..)))
+            && together.len() < TOGETHER_MAX
+            && let Some(next) = parcels.pop_if(|next| matches!(next, Parcel::ColdDelivery(..)))
+        {
+            together.push(next);
+        }
+        Some(self.begin_together(together))
+    }
+
+    /// Starts reading what these need, oldest first.
+    pub(crate) fn begin_together(&self, together: Vec<Parcel>) -> Begun {
+        let (done, events) = oneshot::channel();
+        let apart = self.apart.clone();
         self.submit(Box::new(move |reader| {
+            let mut together = together.into_iter();
+            let mut events = Vec::new();
+            let mut bytes = 0;
+            while bytes < TOGETHER_BYTES_MAX
+                && let Some(parcel) = together.next()
+            {
+                let event = read_with(parcel, reader, &apart);
+                bytes += payload_bytes(&event);
+                events.push(event);
+            }
             // The connection may be gone by now.
-            let _ = done.send(read(parcel, reader));
+            let _ = done.send((events, together.collect()));
         }));
-        Begun::Reading(event)
+        Begun::Reading(events)
+    }
+}
+
+/// The size of a delivery that was read, as far as it counts.
+fn payload_bytes(event: &Event) -> u64 {
+    match event {
+        Event::Delivery(delivery) => {
+            let envelope = delivery.message.envelope();
+            envelope.map_or(0, |envelope| u64::from(envelope.range.1)) + 128
+        }
+        _ => 0,
     }
 }
 
@@ -102,8 +146,8 @@ impl ColdReads {
 pub(crate) enum Begun {
     /// It needed nothing.
     Ready(Event),
-    /// It is being read.
-    Reading(oneshot::Receiver<Event>),
+    /// It is being read, and perhaps others with it: what was read, and what is to be read yet.
+    Reading(oneshot::Receiver<(Vec<Event>, Vec<Parcel>)>),
 }
 
 fn is_cold(part: &ColdFetched) -> bool {
@@ -120,23 +164,28 @@ impl SectionReader for Nothing {
     fn by_sequence(&self, _: omnilog_ledger::ShardId, _: u64) -> io::Result<Option<Section>> {
         Ok(None)
     }
-    fn by_offset(&self, _: u64, _: i64, _: i64, _: u64, _: bool) -> io::Result<Vec<Section>> {
+    fn by_offset(&self, _: LogRange<'_>, _: u64, _: bool) -> io::Result<Vec<Section>> {
         Ok(Vec::new())
     }
-    fn by_time(&self, _: u64, _: i64, _: i64, _: i64) -> io::Result<Option<Section>> {
+    fn by_time(&self, _: LogRange<'_>, _: i64) -> io::Result<Option<Section>> {
         Ok(None)
     }
-    fn walk(&self, _: u64, _: i64, _: i64, _: &mut dyn FnMut(&Entry) -> bool) -> io::Result<()> {
+    fn walk(&self, _: LogRange<'_>, _: &mut dyn FnMut(&Entry) -> bool) -> io::Result<()> {
         Ok(())
     }
 }
 
 /// Reads what a parcel needs. Blocks.
 pub(crate) fn read(parcel: Parcel, reader: &dyn SectionReader) -> Event {
+    read_with(parcel, reader, &Apart::default())
+}
+
+/// Reads what a parcel needs, with these batches at hand. Blocks.
+fn read_with(parcel: Parcel, reader: &dyn SectionReader, apart: &Apart) -> Event {
     match parcel {
         Parcel::Event(event) => event,
         Parcel::ColdDelivery(mut delivery, record) => {
-            if let Some(message) = read_record(&record, reader) {
+            if let Some(message) = read_record(&record, reader, apart) {
                 delivery.qos = delivery
                     .qos
                     .max(message.envelope().map_or(0, published_qos));
@@ -145,7 +194,7 @@ pub(crate) fn read(parcel: Parcel, reader: &dyn SectionReader) -> Event {
             Event::Delivery(delivery)
         }
         Parcel::ColdGot(correlation, mut delivery, remaining, record) => {
-            if let Some(message) = read_record(&record, reader) {
+            if let Some(message) = read_record(&record, reader, apart) {
                 delivery.message = message;
             }
             Event::Reply {
@@ -160,7 +209,7 @@ pub(crate) fn read(parcel: Parcel, reader: &dyn SectionReader) -> Event {
                     ..
                 }) = opened.outgoing.get_mut(at)
                 {
-                    *message = read_record(&record, reader);
+                    *message = read_record(&record, reader, apart);
                 }
             }
             Event::Reply {
@@ -181,12 +230,19 @@ pub(crate) fn read(parcel: Parcel, reader: &dyn SectionReader) -> Event {
             correlation,
             at,
             partition,
+            files,
             from,
             until,
             here,
             leader_epoch,
         } => {
-            let found = find_time(at, partition, from, until, &here, reader);
+            let range = LogRange {
+                partition,
+                from,
+                until,
+                files: &files,
+            };
+            let found = find_time(at, range, &here, reader);
             let result = Ok(Reply::Offset(OffsetFound {
                 leader_epoch,
                 ..found
@@ -199,7 +255,29 @@ pub(crate) fn read(parcel: Parcel, reader: &dyn SectionReader) -> Event {
     }
 }
 
-fn read_record(record: &ColdRecord, reader: &dyn SectionReader) -> Option<Message> {
+fn read_record(record: &ColdRecord, reader: &dyn SectionReader, apart: &Apart) -> Option<Message> {
+    let batch = match apart.get(record.shard, record.sequence) {
+        Some(batch) => batch,
+        None => {
+            let batch = Arc::new(read_batch(record, reader)?);
+            apart.put(record.shard, batch.clone());
+            batch
+        }
+    };
+    let delta = record.sequence - batch.first;
+    let records = &batch.apart.records;
+    let index = records.binary_search_by_key(&record.sequence, |(_, sequence)| *sequence);
+    let position = (batch.partition != 0 && batch.base_offset >= 0)
+        .then(|| (0, batch.base_offset + delta.cast_signed()));
+    Some(Message {
+        stored: batch.apart.stored.clone(),
+        index: u32::try_from(index.ok()?).ok()?,
+        position,
+    })
+}
+
+/// Reads the batch that a record lies in, and takes it apart.
+fn read_batch(record: &ColdRecord, reader: &dyn SectionReader) -> Option<ReadBatch> {
     let section = match reader.by_sequence(record.shard, record.sequence) {
         Ok(section) => section?,
         Err(error) => {
@@ -207,23 +285,13 @@ fn read_record(record: &ColdRecord, reader: &dyn SectionReader) -> Option<Messag
             return None;
         }
     };
-    let delta = record.sequence - section.base_sequence;
-    let stored = stored_batch(&section);
-    let apart = take_apart(
-        &stored,
-        (section.base_offset, section.base_sequence),
-        &record.topic,
-    )?;
-    let index = apart
-        .records
-        .iter()
-        .position(|(_, sequence)| *sequence == record.sequence)?;
-    let position = (section.partition != 0 && section.base_offset >= 0)
-        .then(|| (0, section.base_offset + delta.cast_signed()));
-    Some(Message {
-        stored: apart.stored,
-        index: u32::try_from(index).ok()?,
-        position,
+    let base = (section.base_offset, section.base_sequence);
+    Some(ReadBatch {
+        first: section.base_sequence,
+        last: section.base_sequence + u64::from(section.last_delta),
+        partition: section.partition,
+        base_offset: section.base_offset,
+        apart: take_apart(&stored_batch(&section), base, &record.topic)?,
     })
 }
 
@@ -234,12 +302,19 @@ fn read_batches(part: ColdFetched, reader: &dyn SectionReader) -> Fetched {
             ColdBatch::Here(batch) => fetched.batches.push(batch),
             ColdBatch::Cold {
                 partition,
+                files,
                 offset,
                 until,
                 bytes_max,
                 at_least_one,
             } => {
-                match reader.by_offset(partition, offset, until, bytes_max, at_least_one) {
+                let range = LogRange {
+                    partition,
+                    from: offset,
+                    until,
+                    files: &files,
+                };
+                match reader.by_offset(range, bytes_max, at_least_one) {
                     Ok(sections) if sections.is_empty() => {
                         // A hole: an empty batch leads the reader over it.
                         fetched
@@ -262,9 +337,7 @@ fn read_batches(part: ColdFetched, reader: &dyn SectionReader) -> Fetched {
 /// The first record at or after a time, or the one with the greatest timestamp.
 fn find_time(
     at: OffsetAt,
-    partition: u64,
-    from: i64,
-    until: i64,
+    range: LogRange<'_>,
     here: &[ColdBatch],
     reader: &dyn SectionReader,
 ) -> OffsetFound {
@@ -273,9 +346,10 @@ fn find_time(
         timestamp_ms: -1,
         leader_epoch: -1,
     };
+    let (from, partition) = (range.from, range.partition);
     let mut best = none;
     if let OffsetAt::Time(time) = at {
-        match reader.by_time(partition, from, until, time) {
+        match reader.by_time(range, time) {
             Ok(Some(section)) => {
                 if let Some(found) = first_at(&section.batch, from, time) {
                     return found;
@@ -287,8 +361,12 @@ fn find_time(
     } else {
         // Batches of the whole log, by their headers; records of the best one.
         let mut next = from;
-        while next < until {
-            let Ok(sections) = reader.by_offset(partition, next, until, 1 << 20, true) else {
+        while next < range.until {
+            let rest = LogRange {
+                from: next,
+                ..range
+            };
+            let Ok(sections) = reader.by_offset(rest, 1 << 20, true) else {
                 break;
             };
             let Some(last) = sections.last() else { break };

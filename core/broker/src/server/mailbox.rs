@@ -28,6 +28,8 @@ pub(crate) enum Parcel {
         at: OffsetAt,
         /// Where.
         partition: u64,
+        /// The files to begin with; empty: all.
+        files: Vec<u32>,
         /// The first log-live offset.
         from: i64,
         /// The end.
@@ -66,6 +68,8 @@ pub(crate) enum ColdBatch {
     Cold {
         /// The partition's key.
         partition: u64,
+        /// The files to begin with.
+        files: Vec<u32>,
         /// From where.
         offset: i64,
         /// Up to where, exclusively.

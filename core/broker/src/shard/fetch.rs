@@ -180,6 +180,7 @@ impl Shard {
             let until = oldest_here.min(partition.high_watermark);
             return vec![ColdBatch::Cold {
                 partition: partition.key,
+                files: partition.files_from(offset),
                 offset,
                 until,
                 bytes_max: limit,
@@ -263,6 +264,10 @@ impl Shard {
                     correlation,
                     at,
                     partition: partition.key,
+                    files: match at {
+                        OffsetAt::Time(time) => partition.files_since(time),
+                        _ => Vec::new(),
+                    },
                     from: partition.log_start,
                     until: partition.high_watermark,
                     here: self.batches_from(partition, self.oldest_here(partition), u64::MAX, true),

@@ -228,6 +228,7 @@ impl Shard {
             topic: topic.name.clone(),
             from,
             until: partition.high_watermark,
+            files: partition.files_from(from),
             here: Vec::new(),
         };
         let oldest = partition.recent.front().map_or(i64::MAX, |(base, _)| *base);

@@ -79,6 +79,9 @@ pub(crate) struct ProducedBatch {
 /// How many batches of a producer are told apart.
 const PRODUCER_BATCHES: usize = 5;
 
+/// Files named to one read: it returns what is in them, and the next goes on from there.
+const FILES_MAX: usize = 4;
+
 /// What an idempotent producer's batch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sequenced {
@@ -183,6 +186,22 @@ impl Partition {
                 max_timestamp: timestamp,
             }),
         }
+    }
+
+    /// The files that a read from this offset on begins with.
+    pub(crate) fn files_from(&self, offset: i64) -> Vec<u32> {
+        let after = self
+            .spans
+            .partition_point(|span| span.first_offset <= offset);
+        let spans = self.spans.iter().skip(after.saturating_sub(1));
+        spans.take(FILES_MAX).map(|span| span.file).collect()
+    }
+
+    /// The first file with a record of this time or later.
+    pub(crate) fn files_since(&self, time_ms: i64) -> Vec<u32> {
+        let mut spans = self.spans.iter();
+        let first = spans.find(|span| span.max_timestamp >= time_ms);
+        first.map(|span| span.file).into_iter().collect()
     }
 
     /// The epoch in which the record at this offset was written.
