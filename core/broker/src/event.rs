@@ -210,6 +210,20 @@ pub(crate) enum Event {
         sequence: u64,
         original: u64,
     },
+    /// Records that came with a priority: it counts in those of the queues that have priorities.
+    Prioritised {
+        queues: Holders,
+        first: u64,
+        last: u64,
+        priority: u8,
+    },
+    /// Records of a lane of keys: it counts in those of the queues that share by key.
+    Keyed {
+        queues: Holders,
+        first: u64,
+        last: u64,
+        lane: u16,
+    },
 }
 
 /// The durable queues that hold a record.

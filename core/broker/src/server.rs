@@ -13,5 +13,5 @@ pub(crate) use cold::ColdReads;
 #[cfg(test)]
 pub(crate) use cold::read;
 pub(crate) use intake::{Input, Intake};
-pub(crate) use mailbox::{ColdBatch, ColdFetched, ColdRecord, Mailbox, Parcel};
+pub(crate) use mailbox::{ColdBatch, ColdFetched, ColdRecord, Mailbox, Parcel, Reached};
 pub use start::{Running, StartError};

@@ -17,6 +17,7 @@ mod links;
 mod open;
 mod publish;
 mod queues;
+mod ranks;
 mod release;
 mod retention;
 mod route;
@@ -27,6 +28,7 @@ mod steps;
 mod subscribe;
 mod timers;
 mod topics;
+mod turns;
 
 use crate::api::*;
 use crate::link::LinkJob;
@@ -85,6 +87,8 @@ pub(crate) struct Shard {
     /// Queues with removals to journal, and since when.
     acked: Vec<QueueId>,
     acked_since_ms: Option<u64>,
+    /// Groups that have got credit for which consumers wait.
+    credited: Vec<(ClientId, CreditGroup)>,
     /// Clients with parcels to put into their mailboxes.
     posting: Vec<ClientId>,
     /// Fetches that wait for more, and their deadlines.

@@ -3,9 +3,11 @@
 //! Durable and non-durable objects share the maps; a non-durable one is never journaled and never checkpointed.
 
 pub(crate) mod apply;
+pub(crate) mod consumers;
 pub(crate) mod exchange;
 pub(crate) mod namespace;
 pub(crate) mod objects;
+pub(crate) mod order;
 pub(crate) mod pages;
 pub(crate) mod partition;
 pub(crate) mod queue;
@@ -54,6 +56,8 @@ pub(crate) struct State {
     pub(crate) aliases: BTreeMap<u64, Alias>,
     /// Links by partition.
     pub(crate) links: BTreeMap<(u64, QueueId), Link>,
+    /// Names of deleted topics by their partitions of which queues may hold records.
+    pub(crate) orphans: BTreeMap<u64, Name>,
 }
 
 /// A run of sequences that stand for records stored under other numbers.
@@ -138,6 +142,17 @@ impl State {
         self.aliases
             .get(&sequence)
             .is_some_and(|alias| alias.partition == 0)
+    }
+
+    /// The name of the topic that a partition belongs, or belonged, to.
+    pub(crate) fn name_of(&self, partition: u64) -> Name {
+        let known = self.partitions.get(&partition);
+        known
+            .and_then(|partition| self.topics.get(&partition.topic))
+            .map(|topic| &topic.name)
+            .or_else(|| self.orphans.get(&partition))
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// A number for this set of holders, and whether it is new.

@@ -123,6 +123,24 @@ fn written() -> Vec<(Event, &'static str)> {
             },
             "2509af02ac02",
         ),
+        (
+            Event::Prioritised {
+                queues: Holders::Inline(smallvec![QueueId(9)]),
+                first: 300,
+                last: 301,
+                priority: 7,
+            },
+            "26 0001 09 ac02 ad02 07",
+        ),
+        (
+            Event::Keyed {
+                queues: Holders::Set(4),
+                first: 300,
+                last: 300,
+                lane: 1000,
+            },
+            "27 01 04 ac02 ac02 e807",
+        ),
     ]
 }
 

@@ -189,12 +189,14 @@ fn read_with(parcel: Parcel, reader: &dyn SectionReader, apart: &Apart) -> Event
                 delivery.qos = delivery
                     .qos
                     .max(message.envelope().map_or(0, published_qos));
+                delivery.by_root = came_by_root(&record, &message);
                 delivery.message = message;
             }
             Event::Delivery(delivery)
         }
         Parcel::ColdGot(correlation, mut delivery, remaining, record) => {
             if let Some(message) = read_record(&record, reader, apart) {
+                delivery.by_root = came_by_root(&record, &message);
                 delivery.message = message;
             }
             Event::Reply {
@@ -253,6 +255,11 @@ fn read_with(parcel: Parcel, reader: &dyn SectionReader, apart: &Apart) -> Event
             }
         }
     }
+}
+
+fn came_by_root(record: &ColdRecord, message: &Message) -> bool {
+    let reached = record.reached.as_ref();
+    reached.is_some_and(|reached| reached.by_root(message))
 }
 
 fn read_record(record: &ColdRecord, reader: &dyn SectionReader, apart: &Apart) -> Option<Message> {

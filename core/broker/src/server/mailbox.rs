@@ -48,6 +48,15 @@ pub(crate) struct ColdRecord {
     pub(crate) sequence: u64,
     /// The topic's name, for the envelope of what a Kafka client wrote.
     pub(crate) topic: Name,
+    /// How its queue is reached, where that tells how the record came.
+    pub(crate) reached: Option<Box<Reached>>,
+}
+
+/// How a queue with a binding of `amq.topic` is reached otherwise: by its name, and from these exchanges.
+#[derive(Debug, Clone)]
+pub(crate) struct Reached {
+    pub(crate) queue: Name,
+    pub(crate) exchanges: Vec<Name>,
 }
 
 /// One partition of a fetch, with batches that may be cold.

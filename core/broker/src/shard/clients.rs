@@ -4,8 +4,29 @@ use crate::api::*;
 use crate::server::{Mailbox, Parcel};
 use crate::shard::Shard;
 use crate::state::IdMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+
+/// What consumers of a connection may have unsettled between them.
+#[derive(Debug, Default)]
+pub(crate) struct GroupCredit {
+    /// At the most; 0: no limit.
+    pub(crate) limit: u32,
+    pub(crate) outstanding: u32,
+    /// Consumers that wait for credit.
+    pub(crate) waiting: VecDeque<(QueueId, ConsumerKey)>,
+}
+
+impl GroupCredit {
+    /// How many more deliveries it allows.
+    pub(crate) fn room(&self) -> usize {
+        if self.limit == 0 {
+            usize::MAX
+        } else {
+            self.limit.saturating_sub(self.outstanding) as usize
+        }
+    }
+}
 
 /// A connection.
 #[derive(Debug)]
@@ -19,8 +40,10 @@ pub(crate) struct ClientState {
     pub(crate) paused: bool,
     /// Its consumers and their queues.
     pub(crate) consumers: IdMap<ConsumerKey, QueueId>,
-    /// Credit groups: limit and unsettled deliveries.
-    pub(crate) groups: IdMap<CreditGroup, (u32, u32)>,
+    /// Its credit groups.
+    pub(crate) groups: IdMap<CreditGroup, GroupCredit>,
+    /// Consumers that wait for its mailbox to drain.
+    pub(crate) stalled: VecDeque<(QueueId, ConsumerKey)>,
     /// Queues of which it has, or had, leases.
     pub(crate) leased_from: BTreeSet<QueueId>,
     /// Exclusive queues, gone with it.
@@ -40,6 +63,7 @@ impl ClientState {
             paused: false,
             consumers: IdMap::default(),
             groups: IdMap::default(),
+            stalled: VecDeque::new(),
             leased_from: BTreeSet::new(),
             exclusive: BTreeSet::new(),
             session: None,
@@ -50,17 +74,17 @@ impl ClientState {
     pub(crate) fn group_has_credit(&self, group: Option<CreditGroup>) -> bool {
         group
             .and_then(|group| self.groups.get(&group))
-            .is_none_or(|(limit, outstanding)| *limit == 0 || outstanding < limit)
+            .is_none_or(|credit| credit.room() > 0)
     }
 
     /// Counts an unsettled delivery of a group in (or out).
     pub(crate) fn count_in_group(&mut self, group: Option<CreditGroup>, delivered: bool) {
         let Some(group) = group else { return };
-        let (_, outstanding) = self.groups.entry(group).or_insert((0, 0));
-        *outstanding = if delivered {
-            *outstanding + 1
+        let credit = self.groups.entry(group).or_default();
+        credit.outstanding = if delivered {
+            credit.outstanding + 1
         } else {
-            outstanding.saturating_sub(1)
+            credit.outstanding.saturating_sub(1)
         };
     }
 }
@@ -106,17 +130,7 @@ impl Shard {
         if !std::mem::take(&mut state.paused) {
             return;
         }
-        let mut queues: Vec<QueueId> = state.consumers.values().copied().collect();
-        // A session consumes from its own queue and from those of its shared subscriptions.
-        if let Some(session) = state.session.and_then(|id| self.state.sessions.get(&id)) {
-            queues.push(session.queue);
-            queues.extend(session.subscriptions.values().map(|(queue, _)| *queue));
-        }
-        queues.sort_unstable();
-        queues.dedup();
-        for queue in queues {
-            self.mark_dirty(queue);
-        }
+        self.offer_stalled(client);
     }
 
     /// A connection is gone: its consumers end, its leases return, its exclusive queues go, its session closes.

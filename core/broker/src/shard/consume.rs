@@ -2,10 +2,12 @@
 
 use crate::api::*;
 use crate::server::Parcel;
-use crate::shard::dispatch::Located;
+use crate::shard::dispatch::{Located, Taken};
 use crate::shard::release::Effect;
 use crate::shard::{Outcome, Shard};
-use crate::state::queue::{Consumer, Lease};
+use crate::state::consumers::Consumer;
+use crate::state::order::Mode;
+use crate::state::queue::Lease;
 
 impl Shard {
     pub(crate) fn consume(
@@ -25,26 +27,19 @@ impl Shard {
             return Err(Refusal::Conflict("consumer key".to_owned()));
         }
         let queue = self.state.queues.get_mut(&id).ok_or(Refusal::ShardLost)?;
-        let taken = queue.consumers.iter().any(|other| other.exclusive);
-        if taken || (consume.exclusive && !queue.consumers.is_empty()) {
+        let failover = queue.mode == Mode::Failover;
+        if queue.consumers.has_exclusive()
+            || (consume.exclusive && (failover || !queue.consumers.is_empty()))
+        {
             return Err(Refusal::ExclusiveUse(consume.queue));
         }
         queue.had_consumer = true;
-        queue.consumers.push(Consumer {
-            client,
-            key: consume.consumer,
-            no_ack: consume.no_ack,
-            exclusive: consume.exclusive,
-            limit: consume.credit,
-            outstanding: 0,
-            group: consume.credit_group,
-            priority: consume.priority,
-            active: false,
-        });
-        // Stable: among equals, the order of registration.
-        queue
-            .consumers
-            .sort_by_key(|consumer| std::cmp::Reverse(consumer.priority));
+        let mut consumer = Consumer::new(client, consume.consumer, consume.credit);
+        consumer.no_ack = consume.no_ack;
+        consumer.exclusive = consume.exclusive;
+        consumer.group = consume.credit_group;
+        consumer.priority = consume.priority;
+        queue.consumers.add(consumer, failover);
         let info = QueueInfo {
             queue: id,
             name: queue.declared.name.clone(),
@@ -114,9 +109,7 @@ impl Shard {
         let Some(queue) = self.state.queues.get_mut(&id) else {
             return;
         };
-        queue
-            .consumers
-            .retain(|consumer| consumer.client != client || consumer.key != key);
+        queue.consumers.remove((client, key));
         queue.tidy();
         if queue.declared.auto_delete && queue.had_consumer && queue.consumers.is_empty() {
             self.drop_queue(id);
@@ -134,12 +127,8 @@ impl Shard {
         let Some(state) = self.clients.get_mut(&client) else {
             return Err(Refusal::ShardLost);
         };
-        state.groups.entry(group).or_insert((0, 0)).0 = limit;
-        let mut queues: Vec<QueueId> = state.consumers.values().copied().collect();
-        queues.sort_unstable();
-        for queue in queues {
-            self.mark_dirty(queue);
-        }
+        state.groups.entry(group).or_default().limit = limit;
+        self.credited.push((client, group));
         Ok(Reply::Done)
     }
 
@@ -174,7 +163,7 @@ impl Shard {
             return;
         }
         let taken = self.take_next(id, ConsumerKey(0), !no_ack);
-        let Some((mut delivery, located)) = taken else {
+        let Some((taken, located)) = taken else {
             let result = Ok(Reply::Got(None));
             self.send(
                 client,
@@ -185,15 +174,24 @@ impl Shard {
             );
             return;
         };
-        if !no_ack {
-            let memory = delivery.1.take();
+        let Taken {
+            delivery,
+            memory,
+            rank,
+        } = taken;
+        if no_ack {
+            if let (Some(_), Some(queue)) = (memory, self.state.queues.get_mut(&id)) {
+                queue.forget(delivery.entry.0, delivery.entry.0);
+            }
+        } else {
             if let Some(queue) = self.state.queues.get_mut(&id) {
                 let lease = Lease {
                     client,
                     consumer: None,
                     memory,
+                    rank,
                 };
-                queue.leases.insert(delivery.0.entry, lease);
+                queue.lease(delivery.entry, lease);
             }
             if let Some(state) = self.clients.get_mut(&client) {
                 state.leased_from.insert(id);
@@ -204,7 +202,7 @@ impl Shard {
             .queues
             .get(&id)
             .map_or(0, |queue| queue.ready_count());
-        let mut delivery = Box::new(delivery.0);
+        let mut delivery = Box::new(delivery);
         match located {
             Located::Here(message) => {
                 delivery.message = message;

@@ -2,7 +2,7 @@
 
 use crate::api::*;
 use crate::event::Event as Decision;
-use crate::server::{ColdRecord, Parcel};
+use crate::server::{ColdRecord, Parcel, Reached};
 use crate::shard::Shard;
 use crate::shard::route::path_head;
 use crate::state::queue::{Lease, MemoryEntry, Queue};
@@ -17,12 +17,21 @@ pub(crate) enum Located {
     Cold(ColdRecord),
 }
 
+/// An entry that was taken out of the ready ones.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) delivery: Delivery,
+    pub(crate) memory: Option<MemoryEntry>,
+    pub(crate) rank: Option<u16>,
+}
+
 /// Deliveries of one queue in a row before others have their turn.
 const BURST: usize = 4096;
 
 impl Shard {
     /// Dispatches every queue that has news.
     pub(crate) fn dispatch_dirty(&mut self) {
+        let woken = self.wake_credited();
         let mut queues = std::mem::take(&mut self.dirty);
         for id in &queues {
             if let Some(queue) = self.state.queues.get_mut(id) {
@@ -41,49 +50,56 @@ impl Shard {
         if self.dirty.is_empty() {
             self.dirty = queues;
         }
+        self.look_again(woken);
     }
 
     fn dispatch(&mut self, id: QueueId) {
         for _ in 0..BURST {
-            let Some(at) = self.next_consumer(id) else {
+            let Some((who, entry)) = self.next_turn(id) else {
                 return;
             };
-            let Some(queue) = self.state.queues.get(&id) else {
+            let (client, key) = who;
+            let Some(queue) = self.state.queues.get_mut(&id) else {
                 return;
             };
-            let Some(consumer) = queue.consumers.get(at) else {
-                return;
-            };
-            let (client, key, no_ack, group) = (
-                consumer.client,
-                consumer.key,
-                consumer.no_ack,
-                consumer.group,
-            );
             let subscribed = queue.kind != QueueKind::Classic;
-            let Some(((mut delivery, memory), located)) = self.take_next(id, key, !no_ack) else {
+            let Some(consumer) = queue.consumers.get(&who) else {
                 return;
             };
+            let (no_ack, group) = (consumer.no_ack, consumer.group);
+            let Some((taken, located)) = self.take_entry(id, entry, key, !no_ack) else {
+                continue;
+            };
+            let Taken {
+                mut delivery,
+                memory,
+                rank,
+            } = taken;
             let passes = memory.as_ref().is_some_and(|entry| entry.qos == 0) && subscribed;
             delivery.unsettled = !no_ack && !passes;
-            if delivery.unsettled {
-                if let Some(queue) = self.state.queues.get_mut(&id) {
-                    if let Some(consumer) = queue.consumers.get_mut(at) {
+            if let Some(queue) = self.state.queues.get_mut(&id) {
+                if delivery.unsettled {
+                    if let Some(consumer) = queue.consumers.get_mut(&who) {
                         consumer.outstanding += 1;
                     }
-                    queue.leases.insert(
+                    queue.lease(
                         delivery.entry,
                         Lease {
                             client,
                             consumer: Some(key),
                             memory,
+                            rank,
                         },
                     );
+                } else if memory.is_some() {
+                    queue.forget(delivery.entry.0, delivery.entry.0);
                 }
-                if let Some(state) = self.clients.get_mut(&client) {
-                    state.count_in_group(group, true);
-                    state.leased_from.insert(id);
-                }
+            }
+            if delivery.unsettled
+                && let Some(state) = self.clients.get_mut(&client)
+            {
+                state.count_in_group(group, true);
+                state.leased_from.insert(id);
             }
             self.stats.deliveries += 1;
             match located {
@@ -111,120 +127,100 @@ impl Shard {
         self.mark_dirty(id);
     }
 
-    /// The consumer whose turn it is: of the highest priority among those that can take one, in rotation.
-    fn next_consumer(&mut self, id: QueueId) -> Option<usize> {
-        let clients = &self.clients;
-        let queue = self.state.queues.get_mut(&id)?;
-        if queue.ready.is_empty() && queue.memory.is_empty() {
-            return None;
-        }
-        let count = queue.consumers.len();
-        let mut best: Option<(usize, i32)> = None;
-        for step in 0..count {
-            let at = (queue.turn + step) % count;
-            let Some(consumer) = queue.consumers.get(at) else {
-                continue;
-            };
-            if best.is_some_and(|(_, priority)| priority >= consumer.priority) {
-                continue;
-            }
-            let credit =
-                consumer.no_ack || consumer.limit == 0 || consumer.outstanding < consumer.limit;
-            let takes = consumer.active
-                && credit
-                && clients.get(&consumer.client).is_some_and(|client| {
-                    !client.paused && (consumer.no_ack || client.group_has_credit(consumer.group))
-                });
-            if takes {
-                best = Some((at, consumer.priority));
-            }
-        }
-        let (at, _) = best?;
-        queue.turn = at + 1;
-        Some(at)
-    }
-
     /// Takes the next entry that may be delivered out of the ready ones. Expired ones go on the way.
     pub(crate) fn take_next(
         &mut self,
         id: QueueId,
         consumer: ConsumerKey,
         unsettled: bool,
-    ) -> Option<((Delivery, Option<MemoryEntry>), Located)> {
+    ) -> Option<(Taken, Located)> {
         loop {
-            let queue = self.state.queues.get_mut(&id)?;
-            let held = queue.ready.first();
-            let memory = queue.memory.first_key_value().map(|(entry, _)| *entry);
-            let delivery = |entry: u64, message: Message| Delivery {
-                consumer,
-                queue: id,
-                entry: EntryId(entry),
-                unsettled,
-                redelivered: false,
-                returned_count: 0,
-                qos: 1,
-                retained: false,
-                by_root: false,
-                message,
-            };
-            let from_memory = match (held, memory) {
-                (None, None) => return None,
-                (Some(held), Some(memory)) => memory < held,
-                (held, _) => held.is_none(),
-            };
-            if from_memory {
-                let (entry, kept) = queue.memory.pop_first()?;
-                queue.memory_bytes -= kept.bytes;
-                let returned = queue.returned.get(&entry).copied().unwrap_or(0);
-                if expired(&kept.message, self.now.unix_ms) {
-                    continue;
-                }
-                let mut delivery = delivery(entry, kept.message.clone());
-                delivery.redelivered = returned > 0;
-                delivery.returned_count = returned;
-                delivery.qos = kept.qos;
-                delivery.by_root = by_root(queue, &kept.message);
-                delivery.retained = kept.retained;
-                let message = kept.message.clone();
-                return Some(((delivery, Some(kept)), Located::Here(message)));
+            let released = self.released;
+            let entry = self.state.queues.get_mut(&id)?.next_entry(released)?;
+            if let Some(taken) = self.take_entry(id, entry, consumer, unsettled) {
+                return Some(taken);
             }
-            let sequence = held?;
-            if sequence > self.released {
+        }
+    }
+
+    /// Takes this entry out of the ready ones; `None`: it has expired, and is gone.
+    fn take_entry(
+        &mut self,
+        id: QueueId,
+        entry: u64,
+        consumer: ConsumerKey,
+        unsettled: bool,
+    ) -> Option<(Taken, Located)> {
+        let queue = self.state.queues.get_mut(&id)?;
+        let mut delivery = Delivery {
+            consumer,
+            queue: id,
+            entry: EntryId(entry),
+            unsettled,
+            redelivered: false,
+            returned_count: queue.returned.get(&entry).copied().unwrap_or(0),
+            qos: 1,
+            retained: false,
+            by_root: false,
+            message: nothing(),
+        };
+        let rank = queue.took(entry);
+        if !queue.memory.is_empty()
+            && let Some(kept) = queue.memory.remove(&entry)
+        {
+            queue.memory_bytes -= kept.bytes;
+            if expired(&kept.message, self.now.unix_ms) {
+                queue.forget(entry, entry);
                 return None;
             }
-            queue.ready.remove(sequence);
-            let returned = queue.returned.get(&sequence).copied().unwrap_or(0);
-            let redelivered = returned > 0 || sequence < queue.suspect_below;
-            queue.delivered_below = queue.delivered_below.max(sequence + 1);
-            let durable = queue.durable();
-            let located = self.locate(sequence);
-            if let Located::Here(message) = &located
-                && expired(message, self.now.unix_ms)
-            {
-                let runs = vec![(sequence, sequence)];
-                self.record_if(durable, &Decision::Removed { queue: id, runs });
-                self.finish_frame();
-                continue;
-            }
-            if !unsettled {
-                self.acknowledge(id, sequence);
-            }
-            let mut delivery = delivery(sequence, nothing());
-            delivery.redelivered = redelivered;
-            delivery.returned_count = returned;
-            if let Located::Here(message) = &located
-                && let Some(envelope) = message.envelope()
-            {
-                delivery.qos = published_qos(envelope);
-            }
-            delivery.retained = self.state.copied_retained(sequence);
-            if let Located::Here(message) = &located
-                && let Some(queue) = self.state.queues.get(&id)
-            {
+            delivery.redelivered = delivery.returned_count > 0;
+            delivery.qos = kept.qos;
+            delivery.by_root = by_root(queue, &kept.message);
+            delivery.retained = kept.retained;
+            let located = match kept.original {
+                None => Located::Here(kept.message.clone()),
+                Some(original) => self.locate(original),
+            };
+            let taken = Taken {
+                delivery,
+                memory: Some(kept),
+                rank,
+            };
+            return Some((taken, located));
+        }
+        queue.ready.remove(entry);
+        delivery.redelivered = delivery.returned_count > 0 || entry < queue.suspect_below;
+        queue.delivered_below = queue.delivered_below.max(entry + 1);
+        let durable = queue.durable();
+        let mut located = self.locate(entry);
+        if let Located::Here(message) = &located
+            && expired(message, self.now.unix_ms)
+        {
+            let runs = vec![(entry, entry)];
+            self.record_if(durable, &Decision::Removed { queue: id, runs });
+            self.finish_frame();
+            return None;
+        }
+        if !unsettled {
+            self.acknowledge(id, entry);
+        }
+        delivery.retained = self.state.copied_retained(entry);
+        let queue = self.state.queues.get(&id)?;
+        match &mut located {
+            Located::Here(message) => {
+                if let Some(envelope) = message.envelope() {
+                    delivery.qos = published_qos(envelope);
+                }
                 delivery.by_root = by_root(queue, message);
             }
-            return Some(((delivery, None), located));
+            Located::Cold(record) => record.reached = Reached::of(queue),
         }
+        let taken = Taken {
+            delivery,
+            memory: None,
+            rank,
+        };
+        Some((taken, located))
     }
 
     /// Where the record of a queue's entry lies.
@@ -237,6 +233,7 @@ impl Shard {
                 shard: self.id,
                 sequence,
                 topic: Name::new(),
+                reached: None,
             });
         };
         if partition == 0
@@ -244,17 +241,11 @@ impl Shard {
         {
             return Located::Here(entry.message(original));
         }
-        let topic = self
-            .state
-            .partitions
-            .get(&partition)
-            .and_then(|partition| self.state.topics.get(&partition.topic))
-            .map(|topic| topic.name.clone())
-            .unwrap_or_default();
         Located::Cold(ColdRecord {
             shard: self.id,
             sequence: original,
-            topic,
+            topic: self.state.name_of(partition),
+            reached: None,
         })
     }
 }
@@ -270,17 +261,41 @@ pub(crate) fn published_qos(envelope: &Envelope) -> u8 {
 
 /// Does an AMQP queue have this message by a binding of `amq.topic` alone?
 fn by_root(queue: &Queue, message: &Message) -> bool {
-    let Some(envelope) = message.envelope() else {
-        return false;
-    };
-    let foreign = matches!(envelope.provenance, Provenance::Mqtt | Provenance::Kafka);
-    if queue.kind != QueueKind::Classic || !foreign {
-        return false;
-    }
-    let head = path_head(envelope.provenance, &envelope.address);
-    queue.declared.name != head
-        && !queue.bound_to.contains(head)
+    queue.kind == QueueKind::Classic
         && queue.bound_to.contains(&b"amq.topic"[..])
+        && message.envelope().is_some_and(|envelope| {
+            came_by_root(envelope, |head| {
+                queue.declared.name == head || queue.bound_to.contains(head)
+            })
+        })
+}
+
+/// Did it come by `amq.topic`, for a queue with a binding there that has (or has not) roads from a first level?
+fn came_by_root(envelope: &Envelope, reached_from: impl Fn(&[u8]) -> bool) -> bool {
+    matches!(envelope.provenance, Provenance::Mqtt | Provenance::Kafka)
+        && !reached_from(path_head(envelope.provenance, &envelope.address))
+}
+
+impl Reached {
+    /// What a reader needs to know of a queue with a binding of `amq.topic`.
+    fn of(queue: &Queue) -> Option<Box<Self>> {
+        let root = queue.kind == QueueKind::Classic && queue.bound_to.contains(&b"amq.topic"[..]);
+        root.then(|| {
+            Box::new(Self {
+                queue: queue.declared.name.clone(),
+                exchanges: queue.bound_to.iter().cloned().collect(),
+            })
+        })
+    }
+
+    /// Does its queue have this message by a binding of `amq.topic` alone?
+    pub(crate) fn by_root(&self, message: &Message) -> bool {
+        message.envelope().is_some_and(|envelope| {
+            came_by_root(envelope, |head| {
+                self.queue == head || self.exchanges.iter().any(|exchange| exchange == head)
+            })
+        })
+    }
 }
 
 /// Is it past its time?

@@ -8,6 +8,7 @@ use crate::shard::release::Effect;
 use crate::shard::topics::name_matches;
 use crate::state::apply::first_level;
 use crate::state::namespace::Namespace;
+use crate::state::order::{Mode, lane};
 use crate::tail::TailEntry;
 use std::collections::BTreeSet;
 
@@ -338,6 +339,12 @@ impl Shard {
         let mut runs: Vec<(u64, u64)> = Vec::new();
         let mut entries: Vec<TailEntry> = Vec::new();
         let mut memory: Vec<(Message, u8)> = Vec::new();
+        let keyed = self
+            .state
+            .queues
+            .get(&id)
+            .is_some_and(|queue| queue.mode == Mode::KeyShared);
+        let mut lanes: Vec<(u64, u16)> = Vec::new();
         let mut sequence = self.state.next_sequence;
         let first_sequence = sequence;
         for (batch, routes) in pulled.batches.iter().zip(wanted) {
@@ -376,6 +383,9 @@ impl Shard {
                         base_offset: -1,
                     }),
                 }
+                if keyed && let Some(envelope) = batch.stored.envelopes.get(index as usize) {
+                    lanes.push((sequence, lane(&envelope.address, sequence)));
+                }
                 match runs.last_mut() {
                     Some((_, last)) if *last + 1 == *original => *last = *original,
                     _ => runs.push((*original, *original)),
@@ -394,6 +404,7 @@ impl Shard {
                 runs,
             },
         );
+        self.key_linked(id, &lanes);
         for entry in entries {
             self.tail.push(entry);
         }

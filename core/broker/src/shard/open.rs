@@ -100,6 +100,7 @@ impl Shard {
             dirty: Vec::new(),
             acked: Vec::new(),
             acked_since_ms: None,
+            credited: Vec::new(),
             posting: Vec::new(),
             parked: BTreeMap::new(),
             parked_deadlines: BTreeSet::new(),
@@ -148,6 +149,7 @@ impl Shard {
             };
             queue.had_consumer |= queue.kind == QueueKind::Classic && queue.declared.auto_delete;
         }
+        self.key_unkeyed();
         self.link_news
             .extend(self.state.links.keys().map(|(partition, _)| *partition));
         let sessions: Vec<SessionId> = self.state.sessions.keys().copied().collect();

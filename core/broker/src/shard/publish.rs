@@ -5,6 +5,7 @@ use crate::event::{Event as Decision, Holders};
 use crate::partitioner::partition_of;
 use crate::shard::append::{BatchFields, place_batch};
 use crate::shard::dispatch::published_qos;
+use crate::shard::ranks::{Ranks, rank_events};
 use crate::shard::release::Effect;
 use crate::shard::route::{amqp_provenance, path_head};
 use crate::shard::{Outcome, Shard};
@@ -39,6 +40,8 @@ struct Targets {
     memory: SmallVec<[(QueueId, u8); 4]>,
     taken: bool,
     rejected: bool,
+    /// What the queues that hold it tell it apart by, if any of them does.
+    ranks: Ranks,
 }
 
 impl Shard {
@@ -206,6 +209,7 @@ impl Shard {
         let mut retains: SmallVec<[(u32, Bytes, RetainAction); 1]> = SmallVec::new();
         let mut holders: Vec<(u32, SmallVec<[QueueId; 4]>)> = Vec::new();
         let mut memory: Vec<(u32, QueueId, u8)> = Vec::new();
+        let mut ranks: Vec<(u32, Ranks)> = Vec::new();
         for ((record, route), index) in records.iter().zip(routes).zip(0u32..) {
             let targets = self.targets(&record.envelope, route, batch.len());
             outcomes.push(match (targets.rejected, targets.taken) {
@@ -219,6 +223,9 @@ impl Shard {
                     .iter()
                     .map(|(queue, qos)| (index, *queue, *qos)),
             );
+            if targets.ranks.any() {
+                ranks.push((index, targets.ranks));
+            }
             match holders.last_mut() {
                 Some((count, same)) if *same == targets.holders => *count += 1,
                 _ => holders.push((1, targets.holders)),
@@ -241,7 +248,7 @@ impl Shard {
         let stored = Arc::new(StoredBatch { batch, envelopes });
         let mut first = self.state.next_sequence;
         if held || partition.is_some() {
-            first = self.write_batch(namespace, &stored, key, base_offset, holders);
+            first = self.write_batch(namespace, &stored, (key, base_offset), holders, &ranks);
         }
         for (index, topic, action) in retains {
             let decision = match action {
@@ -269,9 +276,9 @@ impl Shard {
         &mut self,
         namespace: NamespaceId,
         stored: &Arc<StoredBatch>,
-        partition: u64,
-        base_offset: i64,
+        (partition, base_offset): (u64, i64),
         holders: Vec<(u32, SmallVec<[QueueId; 4]>)>,
+        ranks: &[(u32, Ranks)],
     ) -> u64 {
         let last_delta = u32::try_from(stored.envelopes.len().saturating_sub(1)).unwrap_or(0);
         let first = self.take_sequences(u64::from(last_delta) + 1);
@@ -279,7 +286,7 @@ impl Shard {
             BatchFields::read(&stored.batch).map_or(-1, |fields| fields.max_timestamp);
         let envelope = postcard::to_allocvec(&stored.envelopes).unwrap_or_default();
         let last = first + u64::from(last_delta);
-        let holders = holders
+        let holders: Vec<(u32, Holders)> = holders
             .into_iter()
             .map(|(count, queues)| {
                 if queues.len() <= INLINE_HOLDERS {
@@ -311,11 +318,15 @@ impl Shard {
             },
             stored.clone(),
         );
+        let ranked = rank_events(first, &holders, ranks);
         self.record(&Decision::Published {
             namespace,
             section,
             holders,
         });
+        for decision in ranked {
+            self.record(&decision);
+        }
         if partition != 0 {
             self.after.push(Effect::Watermark(
                 partition,
@@ -347,6 +358,7 @@ impl Shard {
             };
             let held = queue.durable() && (!subscribed || qos > 0);
             if held {
+                targets.ranks.add(queue, envelope);
                 targets.taken = true;
                 targets.holders.push(target.queue);
                 continue;
@@ -399,6 +411,9 @@ impl Shard {
                 .envelope()
                 .map_or(0, |envelope| u64::from(envelope.range.1));
         queue.memory_bytes += bytes;
+        let envelope = message.envelope();
+        let rank = envelope.and_then(|envelope| queue.order.as_ref()?.rank_of(envelope, entry));
+        queue.put(entry, rank);
         queue.memory.insert(
             entry,
             MemoryEntry {
@@ -406,6 +421,7 @@ impl Shard {
                 qos,
                 retained,
                 bytes,
+                original: None,
             },
         );
         if queue.durable() {

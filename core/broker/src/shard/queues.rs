@@ -3,6 +3,7 @@
 use crate::api::*;
 use crate::event::Event as Decision;
 use crate::shard::Shard;
+use crate::shard::ranks::check_modes;
 use crate::state::exchange::argument;
 use bytes::Bytes;
 
@@ -53,6 +54,7 @@ impl Shard {
             Err(Refusal::NotFound(..)) => {}
             Err(refusal) => return Err(refusal),
         }
+        check_modes(&declare)?;
         let id = self.add_queue(namespace, QueueKind::Classic, declare.clone());
         if declare.exclusive {
             if let Some(queue) = self.state.queues.get_mut(&id) {
@@ -149,7 +151,7 @@ impl Shard {
         let durable = queue.durable();
         let kind = queue.kind;
         let sources: Vec<Name> = queue.bound_to.iter().cloned().collect();
-        let consumers = queue.consumers.clone();
+        let consumers: Vec<_> = queue.consumers.iter().cloned().collect();
         let owner = queue.owner;
         let leased: Vec<ClientId> = queue.leases.values().map(|lease| lease.client).collect();
         self.record_if(durable, &Decision::QueueDeleted { queue: id });
@@ -183,7 +185,9 @@ impl Shard {
             return Err(Refusal::ShardLost);
         };
         let count = queue.ready_count();
-        queue.memory.clear();
+        for entry in std::mem::take(&mut *queue.memory).into_keys() {
+            queue.forget(entry, entry);
+        }
         queue.memory_bytes = 0;
         let runs: Vec<(u64, u64)> = queue.ready.iter_runs().collect();
         let durable = queue.durable();
@@ -195,7 +199,8 @@ impl Shard {
 }
 
 /// Arguments that must be equal when a queue is declared again; others are not compared.
-const COMPARED: [&str; 14] = [
+const COMPARED: [&str; 15] = [
+    "x-key-shared",
     "x-message-ttl",
     "x-expires",
     "x-max-length",

@@ -108,7 +108,7 @@ impl Shard {
                 {
                     consumer.active = true;
                 }
-                self.mark_dirty(queue);
+                self.offer(queue, (client, consumer));
             }
             Effect::Get(client, correlation, queue, no_ack) => {
                 self.answer_get(client, correlation, queue, no_ack);

@@ -6,7 +6,9 @@ use crate::server::{ColdRecord, Parcel};
 use crate::shard::dispatch::Located;
 use crate::shard::release::Effect;
 use crate::shard::{Outcome, Shard};
-use crate::state::queue::{Consumer, Lease};
+use crate::state::consumers::Consumer;
+use crate::state::order::Mode;
+use crate::state::queue::Lease;
 use crate::state::session::{OutgoingState, Waiting};
 
 /// How long the holder of a session may take to let go of it before it is cut off.
@@ -208,17 +210,9 @@ impl Shard {
         if queue.consumer_mut(client, SESSION_CONSUMER).is_some() {
             return;
         }
-        queue.consumers.push(Consumer {
-            client,
-            key: SESSION_CONSUMER,
-            no_ack: false,
-            exclusive: false,
-            limit: credit,
-            outstanding: 0,
-            group: None,
-            priority: 0,
-            active: false,
-        });
+        let failover = queue.mode == Mode::Failover;
+        let consumer = Consumer::new(client, SESSION_CONSUMER, credit);
+        queue.consumers.add(consumer, failover);
     }
 
     /// Takes an entry that was in flight before out of the ready ones again.
@@ -230,6 +224,7 @@ impl Shard {
         } else if !queue.ready.remove(entry.0) {
             return None;
         }
+        let rank = queue.took(entry.0);
         let located = match &memory {
             Some(memory) => Located::Here(memory.message.clone()),
             None => self.locate(entry.0),
@@ -238,12 +233,13 @@ impl Shard {
         if let Some(consumer) = queue.consumer_mut(client, SESSION_CONSUMER) {
             consumer.outstanding += 1;
         }
-        queue.leases.insert(
+        queue.lease(
             entry,
             Lease {
                 client,
                 consumer: Some(SESSION_CONSUMER),
                 memory,
+                rank,
             },
         );
         if let Some(state) = self.clients.get_mut(&client) {

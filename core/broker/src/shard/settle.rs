@@ -32,7 +32,7 @@ impl Shard {
             {
                 continue;
             }
-            let Some(lease) = queue.leases.remove(&entry) else {
+            let Some(lease) = queue.unlease(entry) else {
                 continue;
             };
             self.credit_back(id, &lease);
@@ -42,6 +42,7 @@ impl Shard {
                         self.acknowledge(id, entry.0);
                     } else if let Some(queue) = self.state.queues.get_mut(&id) {
                         queue.returned.remove(&entry.0);
+                        queue.forget(entry.0, entry.0);
                     }
                 }
                 Settlement::Requeue => {
@@ -94,13 +95,15 @@ impl Shard {
             return;
         };
         client.count_in_group(group, false);
-        if group.is_some() {
-            let mut queues: Vec<QueueId> = client.consumers.values().copied().collect();
-            queues.sort_unstable();
-            for queue in queues {
-                self.mark_dirty(queue);
-            }
+        if let Some(group) = group
+            && client
+                .groups
+                .get(&group)
+                .is_some_and(|credit| !credit.waiting.is_empty())
+        {
+            self.credited.push((lease.client, group));
         }
+        self.offer(id, (lease.client, key));
     }
 
     /// Puts an entry back to its original place; returns how often it has come back, if that counts.
@@ -119,6 +122,7 @@ impl Shard {
             }
             None => queue.ready.insert(entry.0),
         }
+        queue.put(entry.0, lease.rank);
         counts.then(|| {
             let count = queue.returned.entry(entry.0).or_insert(0);
             *count += 1;
@@ -144,7 +148,7 @@ impl Shard {
                 .state
                 .queues
                 .get_mut(&id)
-                .and_then(|queue| queue.leases.remove(&entry))
+                .and_then(|queue| queue.unlease(entry))
             else {
                 continue;
             };

@@ -75,10 +75,7 @@ impl Shard {
             return Err(missing());
         }
         let queue = self.state.queues.get(&session.queue).ok_or_else(missing)?;
-        let consumer = queue
-            .consumers
-            .iter()
-            .find(|consumer| consumer.client == client);
+        let consumer = queue.consumers.get(&(client, SESSION_CONSUMER));
         Ok(consumer.map_or(0, |consumer| consumer.limit))
     }
 
@@ -117,13 +114,12 @@ impl Shard {
 
     /// A shared subscription goes with its last subscriber.
     pub(crate) fn drop_shared_if_unused(&mut self, queue: QueueId) {
-        let used = self.state.sessions.values().any(|session| {
-            session
-                .subscriptions
-                .values()
-                .any(|(taker, _)| *taker == queue)
-        });
-        if !used {
+        let unused = self
+            .state
+            .queues
+            .get(&queue)
+            .is_some_and(|queue| queue.kind == QueueKind::Shared && queue.subscriptions == 0);
+        if unused {
             self.drop_queue(queue);
         }
     }

@@ -41,7 +41,7 @@ impl Shard {
 
     /// Milliseconds until something is due.
     pub(crate) fn next_due_ms(&self) -> u64 {
-        if !self.dirty.is_empty() {
+        if !self.dirty.is_empty() || !self.credited.is_empty() {
             return 0;
         }
         let now = self.now.monotonic_ms;

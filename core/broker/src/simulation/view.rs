@@ -12,7 +12,7 @@ pub(super) type View = Vec<Pair>;
 pub(super) fn view(state: &State) -> View {
     let mut view = state.save().expect("a state that can be saved");
     // The counters run ahead by what is not journaled; queues are looked at below.
-    view.retain(|(key, _)| !matches!(key.first(), Some(b'a' | b'e' | b'f')));
+    view.retain(|(key, _)| !matches!(key.first(), Some(b'a' | b'e' | b'f' | b'p')));
     let counters = format!("{:?} {}", state.epochs, state.next_producer);
     view.push((b"A".to_vec(), counters.into_bytes()));
     for queue in state.queues.values().filter(|queue| queue.durable()) {
@@ -32,7 +32,11 @@ pub(super) fn view(state: &State) -> View {
         } else {
             "subscribed"
         };
-        let text = format!("{name} {:?} {runs:?} {returned:?}", queue.declared);
+        let ranked = queue.ranked(&held);
+        let text = format!(
+            "{name} {:?} {runs:?} {returned:?} {ranked:?}",
+            queue.declared
+        );
         view.push((
             format!("E{:020}", queue.id.0).into_bytes(),
             text.into_bytes(),

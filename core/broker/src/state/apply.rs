@@ -3,6 +3,7 @@
 mod exchanges;
 mod links;
 mod queues;
+mod ranks;
 mod records;
 mod sessions;
 mod topics;
@@ -52,6 +53,7 @@ impl State {
                 }
                 self.set_ids.insert(queues.clone(), *id);
             }
+            Event::Prioritised { .. } | Event::Keyed { .. } => self.apply_rank(event),
             Event::ExchangeDeclared { .. }
             | Event::ExchangeDeleted { .. }
             | Event::Bound { .. }

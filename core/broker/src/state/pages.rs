@@ -12,6 +12,7 @@ use crate::state::session::Session;
 use crate::state::{Alias, Link, State};
 use omnilog_ledger::Pair;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Runs of a queue's entries in one value.
 const RUNS: usize = 8192;
@@ -28,6 +29,8 @@ const GROUP: u8 = b'i';
 const RETAINED: u8 = b'j';
 const ALIAS: u8 = b'k';
 const LINK: u8 = b'l';
+const RANK: u8 = b'p';
+const ORPHAN: u8 = b'q';
 
 #[derive(Serialize, Deserialize)]
 struct Counters {
@@ -129,6 +132,15 @@ impl State {
             let key = [partition.to_be_bytes(), queue.0.to_be_bytes()];
             pages.add(LINK, &[&key.concat()], &(partition, queue, link))?;
         }
+        let mut named: BTreeSet<u64> = BTreeSet::new();
+        if !self.orphans.is_empty() {
+            named.extend(self.aliases.values().map(|alias| alias.partition));
+        }
+        for (partition, topic) in &self.orphans {
+            if named.contains(partition) {
+                pages.add(ORPHAN, &[&partition.to_be_bytes()], &(partition, topic))?;
+            }
+        }
         pages.0.sort_unstable();
         Ok(pages.0)
     }
@@ -150,7 +162,14 @@ impl State {
             delivered_below: queue.delivered_below,
         };
         pages.add(QUEUE, &[&id], &saved)?;
-        let runs: Vec<(u64, u64)> = queue.held().iter_runs().collect();
+        let held = queue.held();
+        for (rank, runs) in queue.ranked(&held) {
+            for (number, chunk) in runs.chunks(RUNS).enumerate() {
+                let key = [&id[..], &rank.to_be_bytes(), &(number as u64).to_be_bytes()];
+                pages.add(RANK, &key, &(queue.id, rank, chunk))?;
+            }
+        }
+        let runs: Vec<(u64, u64)> = held.iter_runs().collect();
         for (number, chunk) in runs.chunks(RUNS).enumerate() {
             pages.add(
                 ENTRIES,
@@ -219,6 +238,23 @@ impl State {
                             queue.ready.insert_run(first, last);
                         }
                     }
+                }
+                Some(&RANK) => {
+                    let (id, rank, runs): (QueueId, u16, Vec<(u64, u64)>) =
+                        postcard::from_bytes(value)?;
+                    if let Some(order) = state
+                        .queues
+                        .get_mut(&id)
+                        .and_then(|queue| queue.order.as_deref_mut())
+                    {
+                        for (first, last) in runs {
+                            order.put(rank, first, last);
+                        }
+                    }
+                }
+                Some(&ORPHAN) => {
+                    let (partition, topic): (u64, Name) = postcard::from_bytes(value)?;
+                    state.orphans.insert(partition, topic);
                 }
                 Some(&BINDING) => {
                     let (namespace, binding): (NamespaceId, Binding) = postcard::from_bytes(value)?;

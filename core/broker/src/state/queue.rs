@@ -2,6 +2,8 @@
 
 use crate::api::*;
 use crate::sequence_set::SequenceSet;
+use crate::state::consumers::{Consumer, Consumers, Who};
+use crate::state::order::{Mode, Order};
 use crate::state::rare::Rare;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -30,9 +32,7 @@ pub(crate) struct Queue {
     pub(crate) suspect_below: u64,
     /// Entries below this were delivered to somebody.
     pub(crate) delivered_below: u64,
-    pub(crate) consumers: Rare<Vec<Consumer>>,
-    /// The consumer whose turn it is.
-    pub(crate) turn: usize,
+    pub(crate) consumers: Rare<Consumers>,
     /// It had a consumer once, so that auto-delete may strike.
     pub(crate) had_consumer: bool,
     /// It waits to be dispatched in this step.
@@ -43,6 +43,12 @@ pub(crate) struct Queue {
     pub(crate) linked_to: Rare<BTreeSet<u64>>,
     /// Removals not journaled yet.
     pub(crate) acked: SequenceSet,
+    /// What entries are told apart by beside their place.
+    pub(crate) order: Option<Box<Order>>,
+    /// Who is served.
+    pub(crate) mode: Mode,
+    /// Sessions' subscriptions that it serves.
+    pub(crate) subscriptions: u32,
 }
 
 /// An entry in memory.
@@ -52,6 +58,8 @@ pub(crate) struct MemoryEntry {
     pub(crate) qos: u8,
     pub(crate) retained: bool,
     pub(crate) bytes: u64,
+    /// The record that it stands for, where the message is not at hand.
+    pub(crate) original: Option<u64>,
 }
 
 /// An entry that a consumer has and has not settled.
@@ -60,21 +68,14 @@ pub(crate) struct Lease {
     pub(crate) client: ClientId,
     pub(crate) consumer: Option<ConsumerKey>,
     pub(crate) memory: Option<MemoryEntry>,
+    /// Its priority or lane, where the queue tells its entries apart.
+    pub(crate) rank: Option<u16>,
 }
 
-/// A consumer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Consumer {
-    pub(crate) client: ClientId,
-    pub(crate) key: ConsumerKey,
-    pub(crate) no_ack: bool,
-    pub(crate) exclusive: bool,
-    pub(crate) limit: u32,
-    pub(crate) outstanding: u32,
-    pub(crate) group: Option<CreditGroup>,
-    pub(crate) priority: i32,
-    /// Its reply has been released.
-    pub(crate) active: bool,
+impl Lease {
+    fn holder(&self) -> Who {
+        (self.client, self.consumer.unwrap_or_default())
+    }
 }
 
 impl Queue {
@@ -85,6 +86,7 @@ impl Queue {
         kind: QueueKind,
         declared: DeclareQueue,
     ) -> Self {
+        let (order, mode) = (Order::of(&declared), Mode::of(&declared));
         Self {
             id,
             namespace,
@@ -100,12 +102,14 @@ impl Queue {
             suspect_below: 0,
             delivered_below: 0,
             consumers: Rare::default(),
-            turn: 0,
             had_consumer: false,
             dirty: false,
             bound_to: Rare::default(),
             linked_to: Rare::default(),
             acked: SequenceSet::default(),
+            order,
+            mode,
+            subscriptions: 0,
         }
     }
 
@@ -169,8 +173,98 @@ impl Queue {
         client: ClientId,
         key: ConsumerKey,
     ) -> Option<&mut Consumer> {
-        self.consumers
-            .iter_mut()
-            .find(|consumer| consumer.client == client && consumer.key == key)
+        if self.consumers.is_empty() {
+            return None;
+        }
+        self.consumers.get_mut(&(client, key))
+    }
+
+    /// The next entry that may be delivered: of records, at most this far.
+    pub(crate) fn next_entry(&mut self, released: u64) -> Option<u64> {
+        let memory = self.memory.first_key_value().map(|(entry, _)| *entry);
+        let (ready, in_memory) = (&self.ready, &self.memory);
+        match self.order.as_deref_mut() {
+            None => {}
+            Some(Order::Keys(keys)) => {
+                let until = if memory.is_some() { u64::MAX } else { released };
+                return keys.free_head(until).map(|(entry, _)| entry);
+            }
+            Some(order) => {
+                let until = if memory.is_some() { u64::MAX } else { released };
+                let there = |entry| ready.contains(entry) || in_memory.contains_key(&entry);
+                if let Some(first) = order.first(until, there) {
+                    return Some(first);
+                }
+            }
+        }
+        match (ready.first(), memory) {
+            (Some(held), Some(memory)) if memory < held => Some(memory),
+            (Some(held), _) => (held <= released).then_some(held),
+            (None, memory) => memory,
+        }
+    }
+
+    /// An entry has been taken out to be delivered: its rank.
+    pub(crate) fn took(&mut self, entry: u64) -> Option<u16> {
+        let order = self.order.as_deref_mut()?;
+        let rank = order.rank(entry);
+        order.took(rank, entry);
+        rank
+    }
+
+    /// An entry is ready (again), with its rank.
+    pub(crate) fn put(&mut self, entry: u64, rank: Option<u16>) {
+        if let (Some(order), Some(rank)) = (self.order.as_deref_mut(), rank) {
+            order.put(rank, entry, entry);
+        }
+    }
+
+    /// What of these entries has a rank, in runs.
+    pub(crate) fn ranked(&self, held: &SequenceSet) -> Vec<(u16, Vec<(u64, u64)>)> {
+        let ranks = self.order.as_ref().map(|order| order.ranks());
+        let mut found = Vec::new();
+        for (rank, known) in ranks.into_iter().flatten() {
+            let known: SequenceSet = known.iter().filter(|entry| held.contains(*entry)).collect();
+            if !known.is_empty() {
+                found.push((rank, known.iter_runs().collect()));
+            }
+        }
+        found
+    }
+
+    /// A consumer has an entry.
+    pub(crate) fn lease(&mut self, entry: EntryId, lease: Lease) {
+        if let (Some(Order::Keys(keys)), Some(lane)) = (self.order.as_deref_mut(), lease.rank) {
+            keys.leased(lane, lease.holder());
+        }
+        self.leases.insert(entry, lease);
+    }
+
+    /// A consumer has an entry no more.
+    pub(crate) fn unlease(&mut self, entry: EntryId) -> Option<Lease> {
+        let lease = self.leases.remove(&entry)?;
+        if let (Some(Order::Keys(keys)), Some(lane)) = (self.order.as_deref_mut(), lease.rank) {
+            keys.settled(lane);
+        }
+        Some(lease)
+    }
+
+    /// A consumer may be able to take an entry (again).
+    pub(crate) fn offer(&mut self, who: Who) {
+        if self.consumers.is_empty() {
+            return;
+        }
+        self.consumers.offer(who);
+        if let Some(Order::Keys(keys)) = self.order.as_deref_mut() {
+            let room = self.consumers.get(&who).map_or(0, Consumer::room);
+            keys.resume(who, room);
+        }
+    }
+
+    /// These entries are done with.
+    pub(crate) fn forget(&mut self, first: u64, last: u64) {
+        if let Some(order) = self.order.as_deref_mut() {
+            order.forget(first, last);
+        }
     }
 }

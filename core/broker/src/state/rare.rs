@@ -37,6 +37,13 @@ empty! {
         HashMap::with_hasher(foldhash::fast::FixedState::with_seed(0));
 }
 
+impl<T> Rare<T> {
+    /// An empty one.
+    pub(crate) const fn new() -> Self {
+        Self(None)
+    }
+}
+
 impl<T: Empty> Rare<T> {
     /// Gives back the memory of an empty one.
     pub(crate) fn tidy(&mut self) {

@@ -16,16 +16,33 @@ pub(crate) struct SmallMap<K: Ord + 'static, V: 'static> {
 
 impl<K: Ord + 'static, V: 'static> Default for SmallMap<K, V> {
     fn default() -> Self {
-        Self {
-            few: Vec::new(),
-            many: Rare::default(),
-        }
+        Self::new()
     }
 }
 
 impl<K: Ord + 'static, V: 'static> SmallMap<K, V> {
     fn find(&self, key: &K) -> Result<usize, usize> {
         self.few.binary_search_by(|(known, _)| known.cmp(key))
+    }
+
+    /// An empty one.
+    pub(crate) const fn new() -> Self {
+        Self {
+            few: Vec::new(),
+            many: Rare::new(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.few.is_empty() && self.many.is_empty()
+    }
+
+    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        if !self.many.is_empty() {
+            return self.many.get_mut(key);
+        }
+        let at = self.find(key).ok()?;
+        self.few.get_mut(at).map(|(_, value)| value)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -65,8 +65,9 @@ const KNOWN: &[Known] = &[
         "x-dead-letter-strategy",
         Shape::OneOf(&["at-most-once", "at-least-once"]),
     ),
-    unserved("x-max-priority", Shape::Int(0, 255)),
-    unserved("x-single-active-consumer", Shape::Bool),
+    served("x-max-priority", Shape::Int(0, 255)),
+    served("x-single-active-consumer", Shape::Bool),
+    served("x-key-shared", Shape::Bool),
     unserved("x-delivery-limit", Shape::Int(-1, i64::MAX)),
     unserved("x-max-age", Shape::Text),
     unserved(

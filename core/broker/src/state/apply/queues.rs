@@ -42,7 +42,13 @@ impl State {
                     names.queues.remove(&name);
                     names.routes.touch(&name);
                 } else if queue.kind == QueueKind::Shared {
-                    names.shared.retain(|_, of| *of != queue.id);
+                    let key = shared_key(&name);
+                    if key
+                        .as_ref()
+                        .is_some_and(|key| names.shared.get(key) == Some(&queue.id))
+                    {
+                        key.and_then(|key| names.shared.remove(&key));
+                    }
                 }
                 for source in queue.bound_to {
                     let Some(exchange) = names.exchanges.get_mut(&source) else {
@@ -75,6 +81,7 @@ impl State {
                 };
                 for (first, last) in runs {
                     queue.ready.remove_run(*first, *last);
+                    queue.forget(*first, *last);
                     if !queue.returned.is_empty() {
                         queue
                             .returned
@@ -148,4 +155,12 @@ impl State {
             self.aliases.remove(&at);
         }
     }
+}
+
+/// Group and filter of a shared subscription's queue, by its name: `$share/group/filter`.
+fn shared_key(name: &Name) -> Option<(Name, bytes::Bytes)> {
+    let rest = name.strip_prefix(b"$share/")?;
+    let end = rest.iter().position(|byte| *byte == b'/')?;
+    let (group, filter) = (rest.get(..end)?, rest.get(end + 1..)?);
+    Some((name.slice_ref(group), name.slice_ref(filter)))
 }

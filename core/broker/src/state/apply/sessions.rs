@@ -99,6 +99,9 @@ impl State {
                 if let Some((queue, subscription)) = before {
                     self.unsubscribe(namespace, id, &client_id, queue, &subscription);
                 }
+                if let Some(queue) = self.queues.get_mut(queue) {
+                    queue.subscriptions += 1;
+                }
                 let target = subscribed_target(id, &client_id, *queue, subscription);
                 let Some(names) = self.namespace_mut(namespace) else {
                     return;
@@ -184,6 +187,9 @@ impl State {
         queue: QueueId,
         subscription: &Subscription,
     ) {
+        if let Some(queue) = self.queues.get_mut(&queue) {
+            queue.subscriptions = queue.subscriptions.saturating_sub(1);
+        }
         let target = subscribed_target(session, client_id, queue, subscription);
         let Some(names) = self.namespace_mut(namespace) else {
             return;

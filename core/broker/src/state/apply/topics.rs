@@ -5,6 +5,9 @@ use crate::event::Event;
 use crate::state::State;
 use crate::state::partition::{Partition, Topic};
 
+/// Names of deleted topics are looked through when there are more.
+const ORPHANS_MAX: usize = 1024;
+
 impl State {
     pub(super) fn apply_topic(&mut self, event: &Event) {
         match event {
@@ -79,7 +82,16 @@ impl State {
                     return;
                 };
                 for key in &topic.partitions {
-                    self.partitions.remove(key);
+                    let gone = self.partitions.remove(key);
+                    if gone.is_some_and(|partition| partition.linked) {
+                        if self.orphans.len() >= ORPHANS_MAX {
+                            let aliases = &self.aliases;
+                            self.orphans.retain(|partition, _| {
+                                aliases.values().any(|alias| alias.partition == *partition)
+                            });
+                        }
+                        self.orphans.insert(*key, topic.name.clone());
+                    }
                     let linked: Vec<_> = self
                         .links
                         .range((*key, QueueId(0))..=(*key, QueueId(u64::MAX)))
