@@ -275,9 +275,13 @@ impl BatchBuilder {
     /// # Errors
     /// [`BatchError::NoRecords`]; [`BatchError::Compressed`] if the compression library fails;
     /// [`BatchError::TooLarge`] if compression made it larger than the format can say.
-    pub fn finish(self) -> Result<RecordBatch, BatchError> {
+    pub fn finish(mut self) -> Result<RecordBatch, BatchError> {
         if self.count == 0 {
             return Err(BatchError::NoRecords);
+        }
+        // A batch may be kept for long, and keeps all its room.
+        if self.bytes.capacity() / 2 > self.bytes.len() {
+            self.bytes.shrink_to_fit();
         }
         let options = &self.options;
         let header = BatchHeader {

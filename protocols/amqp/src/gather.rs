@@ -42,6 +42,8 @@ impl Incoming {
 pub(crate) struct Gather {
     builder: Option<BatchBuilder>,
     records: Vec<PublishRecord>,
+    /// Bytes and records of the batch before: mostly also those of the next, which need not grow then.
+    expected: (usize, usize),
     exchange: Bytes,
     /// The routing key of the newest record: mostly also that of the next.
     routing_key: Bytes,
@@ -71,9 +73,11 @@ impl Gather {
     /// Adds a publish. It must be one that is taken.
     pub(crate) fn push(&mut self, incoming: Incoming, publisher: &Bytes, now_ms: i64) {
         let mapped = mapping::headers_of(&incoming.properties, &incoming.headers);
-        let builder = self
-            .builder
-            .get_or_insert_with(|| BatchBuilder::new(BatchOptions::default()));
+        let (bytes, records) = self.expected;
+        let builder = self.builder.get_or_insert_with(|| {
+            self.records.reserve_exact(records);
+            BatchBuilder::with_capacity(BatchOptions::default(), bytes)
+        });
         let appended = builder.append(&NewRecord {
             timestamp: now_ms,
             key: mapping::key_of(&incoming.exchange, &incoming.routing_key).as_deref(),
@@ -126,6 +130,7 @@ impl Gather {
     pub(crate) fn take(&mut self, confirm: bool) -> Option<Publish> {
         let builder = self.builder.take()?;
         let records = std::mem::take(&mut self.records);
+        self.expected = (builder.wire_bytes().min(BATCH_BYTES_MAX), records.len());
         let persistent = std::mem::take(&mut self.persistent);
         match builder.finish() {
             Ok(batch) => Some(Publish {

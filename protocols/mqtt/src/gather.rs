@@ -32,6 +32,8 @@ pub(crate) struct Incoming<'a> {
 pub(crate) struct Gather {
     builder: Option<BatchBuilder>,
     records: Vec<PublishRecord>,
+    /// Bytes and records of the batch before: mostly also those of the next, which need not grow then.
+    expected: (usize, usize),
     /// The topic of the newest record: mostly also that of the next.
     topic: Bytes,
     durable: bool,
@@ -67,9 +69,11 @@ impl Gather {
             key: name,
             value: Some(value),
         });
-        let builder = self
-            .builder
-            .get_or_insert_with(|| BatchBuilder::new(BatchOptions::default()));
+        let (bytes, records) = self.expected;
+        let builder = self.builder.get_or_insert_with(|| {
+            self.records.reserve_exact(records);
+            BatchBuilder::with_capacity(BatchOptions::default(), bytes)
+        });
         let appended = builder.append(&NewRecord {
             timestamp: now_ms,
             key: mapping::key_of(incoming.topic).as_deref(),
@@ -114,6 +118,7 @@ impl Gather {
     pub(crate) fn take(&mut self) -> Option<Publish> {
         let builder = self.builder.take()?;
         let records = std::mem::take(&mut self.records);
+        self.expected = (builder.wire_bytes().min(BATCH_BYTES_MAX), records.len());
         let durable = std::mem::take(&mut self.durable);
         match builder.finish() {
             Ok(batch) => Some(Publish {

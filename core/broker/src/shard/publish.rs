@@ -25,6 +25,9 @@ const ENTRY_BYTES: u64 = 128;
 /// Room that a frame keeps for decisions: sets of holders, retained messages.
 const FRAME_BYTES: usize = 1 << 20;
 
+/// Room to begin with for one record's encoded envelope.
+const ENVELOPE_BYTES: usize = 64;
+
 /// Room for one record's envelope beside its properties: names and numbers.
 const RECORD_BYTES: usize = 1024;
 
@@ -236,7 +239,9 @@ impl Shard {
                 retains.push((index, topic.clone(), action));
             }
         }
-        let envelopes = records.into_iter().map(|record| record.envelope).collect();
+        // Collected into room of its own: it is kept, and the larger records' room would be kept with it.
+        let mut envelopes = Vec::with_capacity(records.len());
+        envelopes.extend(records.into_iter().map(|record| record.envelope));
         let topic = routes.first().and_then(|route| route.topic);
         let partition = topic.and_then(|topic| self.partition_for(topic, &batch));
         let held = holders.iter().any(|(_, queues)| !queues.is_empty())
@@ -284,7 +289,9 @@ impl Shard {
         let first = self.take_sequences(u64::from(last_delta) + 1);
         let max_timestamp =
             BatchFields::read(&stored.batch).map_or(-1, |fields| fields.max_timestamp);
-        let envelope = postcard::to_allocvec(&stored.envelopes).unwrap_or_default();
+        let room = ENVELOPE_BYTES * stored.envelopes.len();
+        let envelope =
+            postcard::to_extend(&stored.envelopes, Vec::with_capacity(room)).unwrap_or_default();
         let last = first + u64::from(last_delta);
         let holders: Vec<(u32, Holders)> = holders
             .into_iter()
