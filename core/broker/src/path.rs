@@ -59,6 +59,20 @@ fn put_level(out: &mut BytesMut, level: &[u8], separator: u8) {
     }
 }
 
+/// The queue that an MQTT filter names: `$queue/q`.
+pub fn queue_of_filter(filter: &[u8]) -> Option<&[u8]> {
+    filter
+        .strip_prefix(b"$queue/")
+        .filter(|name| !name.is_empty())
+}
+
+/// The queue that a Kafka share group's name stands for: `queue:q`. Other groups have no queue.
+pub fn queue_of_group(group: &[u8]) -> Option<&[u8]> {
+    group
+        .strip_prefix(b"queue:")
+        .filter(|name| !name.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::{amqp_key, kafka_key, slashed, words};

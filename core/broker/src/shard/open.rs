@@ -150,6 +150,7 @@ impl Shard {
             queue.had_consumer |= queue.kind == QueueKind::Classic && queue.declared.auto_delete;
         }
         self.key_unkeyed();
+        self.keep_all_in_flight();
         self.link_news
             .extend(self.state.links.keys().map(|(partition, _)| *partition));
         let sessions: Vec<SessionId> = self.state.sessions.keys().copied().collect();

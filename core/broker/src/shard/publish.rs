@@ -389,17 +389,17 @@ impl Shard {
         targets
     }
 
-    /// Puts a message into a queue in memory.
+    /// Puts a message into a queue in memory; returns its entry.
     pub(crate) fn enqueue_memory(
         &mut self,
         id: QueueId,
         message: Message,
         qos: u8,
         retained: bool,
-    ) {
+    ) -> u64 {
         let next_sequence = self.state.next_sequence;
         let Some(queue) = self.state.queues.get_mut(&id) else {
-            return;
+            return 0;
         };
         // What passes a durable queue unheld keeps its place among the held: after all that are there by now.
         let entry = if queue.durable() {
@@ -435,6 +435,7 @@ impl Shard {
             self.state.next_sequence = next_sequence.max(entry + 1);
         }
         self.mark_dirty(id);
+        entry
     }
 
     /// The partition of a topic for this batch, and its next offset.

@@ -3,6 +3,7 @@
 use crate::api::*;
 use crate::server::Parcel;
 use crate::shard::Shard;
+use crate::shard::dispatch::nothing;
 use omnilog_ledger::{Completion, Lsn};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub(crate) enum Effect {
     DeliverSet(u64, Arc<[QueueId]>),
     /// A retained message for a new subscription, unheld: the queue, the message, its QoS.
     Retained(QueueId, Message, u8),
+    /// The same for one whose record has left the tail: the queue, its sequence, the QoS granted.
+    RetainedCold(QueueId, u64, u8),
     /// A partition may be read up to this offset.
     Watermark(u64, i64),
 }
@@ -127,6 +130,14 @@ impl Shard {
             }
             Effect::Retained(queue, message, qos) => {
                 self.enqueue_memory(queue, message, qos, true);
+            }
+            Effect::RetainedCold(queue, original, qos) => {
+                let entry = self.enqueue_memory(queue, nothing(), qos, true);
+                if let Some(queue) = self.state.queues.get_mut(&queue)
+                    && let Some(kept) = queue.memory.get_mut(&entry)
+                {
+                    kept.original = Some(original);
+                }
             }
             Effect::Watermark(partition, offset) => self.watermark(partition, offset),
         }

@@ -8,7 +8,7 @@ use crate::shard::release::Effect;
 use crate::shard::{Outcome, Shard};
 use crate::state::consumers::Consumer;
 use crate::state::order::Mode;
-use crate::state::queue::Lease;
+use crate::state::queue::{Lease, MemoryEntry};
 use crate::state::session::{OutgoingState, Waiting};
 
 /// How long the holder of a session may take to let go of it before it is cut off.
@@ -118,6 +118,7 @@ impl Shard {
         if let Some(state) = self.clients.get_mut(&client) {
             state.session = Some(id);
         }
+        self.find_queues_again(client, id);
         let Some(session) = self.state.sessions.get_mut(&id) else {
             return;
         };
@@ -207,7 +208,8 @@ impl Shard {
             return;
         };
         queue.had_consumer = true;
-        if queue.consumer_mut(client, SESSION_CONSUMER).is_some() {
+        if queue.consumers.has_exclusive() || queue.consumer_mut(client, SESSION_CONSUMER).is_some()
+        {
             return;
         }
         let failover = queue.mode == Mode::Failover;
@@ -217,15 +219,25 @@ impl Shard {
 
     /// Takes an entry that was in flight before out of the ready ones again.
     fn lease_again(&mut self, client: ClientId, id: QueueId, entry: EntryId) -> Option<Located> {
+        let waiting = self.take_up(id, entry);
         let queue = self.state.queues.get_mut(&id)?;
-        let memory = queue.memory.remove(&entry.0);
-        if let Some(memory) = &memory {
-            queue.memory_bytes -= memory.bytes;
-        } else if !queue.ready.remove(entry.0) {
-            return None;
-        }
-        let rank = queue.took(entry.0);
+        let (memory, rank) = match waiting {
+            Some(lease) => (lease.memory, lease.rank),
+            None => {
+                let memory = queue.memory.remove(&entry.0);
+                if let Some(memory) = &memory {
+                    queue.memory_bytes -= memory.bytes;
+                } else if !queue.ready.remove(entry.0) {
+                    return None;
+                }
+                (memory, queue.took(entry.0))
+            }
+        };
         let located = match &memory {
+            Some(MemoryEntry {
+                original: Some(original),
+                ..
+            }) => self.locate(*original),
             Some(memory) => Located::Here(memory.message.clone()),
             None => self.locate(entry.0),
         };
@@ -276,6 +288,7 @@ impl Shard {
         if let Some(state) = self.clients.get_mut(&client) {
             state.session = None;
         }
+        self.keep_in_flight(client, id);
         for queue in queues {
             self.requeue_of(client, queue);
             self.remove_consumer(queue, client, SESSION_CONSUMER);
@@ -403,6 +416,7 @@ impl Shard {
         shared.retain(|other| *other != queue);
         shared.sort_unstable();
         shared.dedup();
+        self.end_in_flight(id);
         self.record_if(durable, &Decision::SessionEnded { session: id });
         self.drop_queue(queue);
         for queue in shared {

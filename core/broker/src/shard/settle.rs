@@ -132,6 +132,11 @@ impl Shard {
 
     /// A connection is gone: what it had of this queue goes back.
     pub(crate) fn requeue_of(&mut self, client: ClientId, id: QueueId) {
+        self.requeue_but(client, id, &[]);
+    }
+
+    /// The same, but for these, which stay with it.
+    pub(crate) fn requeue_but(&mut self, client: ClientId, id: QueueId, kept: &[EntryId]) {
         let Some(queue) = self.state.queues.get_mut(&id) else {
             return;
         };
@@ -141,6 +146,7 @@ impl Shard {
             .iter()
             .filter(|(_, lease)| lease.client == client)
             .map(|(entry, _)| *entry)
+            .filter(|entry| !kept.contains(entry))
             .collect();
         let mut returned = Vec::new();
         for entry in entries {

@@ -2,10 +2,10 @@
 
 use crate::api::*;
 use crate::event::Event as Decision;
+use crate::path::queue_of_filter;
 use crate::route::check_mqtt_filter;
-use crate::server::Parcel;
 use crate::shard::Shard;
-use crate::shard::dispatch::{Located, expired, nothing};
+use crate::shard::dispatch::{Located, expired};
 use crate::shard::release::Effect;
 use crate::state::apply::first_level;
 use bytes::Bytes;
@@ -32,9 +32,29 @@ impl Shard {
             let (own, durable) = (session.queue, session.durable());
             let key = (subscription.filter.clone(), subscription.share.clone());
             let new = !session.subscriptions.contains_key(&key);
-            let queue = match &subscription.share {
-                None => own,
-                Some(group) => {
+            let named = queue_of_filter(&subscription.filter)
+                .map(|name| subscription.filter.slice_ref(name));
+            let addressed = named.is_some();
+            let queue = match (&subscription.share, named) {
+                (None, Some(name)) => match self.subscribable_queue(client, namespace, &name) {
+                    Ok(queue) => {
+                        self.attach_consumer(queue, client, credit);
+                        self.after
+                            .push(Effect::Activate(queue, client, SESSION_CONSUMER));
+                        queue
+                    }
+                    Err(refusal) => {
+                        results.push(Err(refusal));
+                        continue;
+                    }
+                },
+                (Some(_), Some(_)) => {
+                    let why = "a shared subscription to a queue".to_owned();
+                    results.push(Err(Refusal::BadPattern(why)));
+                    continue;
+                }
+                (None, None) => own,
+                (Some(group), None) => {
                     let queue = self.shared_queue(namespace, group, &subscription.filter, durable);
                     self.attach_consumer(queue, client, credit);
                     self.after
@@ -43,6 +63,7 @@ impl Shard {
                 }
             };
             let sends_retained = subscription.share.is_none()
+                && !addressed
                 && (subscription.retain_handling == 0 || subscription.retain_handling == 1 && new);
             let (filter, qos) = (subscription.filter.clone(), subscription.qos);
             self.record_if(
@@ -53,7 +74,7 @@ impl Shard {
                     subscription,
                 },
             );
-            if new {
+            if new && !addressed {
                 let head = Bytes::copy_from_slice(first_level(&filter, b'/'));
                 self.link_queue(namespace, queue, &head);
             }
@@ -63,7 +84,7 @@ impl Shard {
             results.push(Ok(()));
         }
         let reply = Reply::Subscribed(results);
-        self.send_retained(client, namespace, id, retained);
+        self.send_retained(namespace, id, retained);
         Ok(reply)
     }
 
@@ -153,7 +174,8 @@ impl Shard {
             if queue == own {
                 self.unlink_unwanted(queue);
             } else {
-                self.requeue_of(client, queue);
+                let kept = self.in_flight_from(id, queue);
+                self.requeue_but(client, queue, &kept);
                 self.remove_consumer(queue, client, SESSION_CONSUMER);
                 self.drop_shared_if_unused(queue);
             }
@@ -164,13 +186,7 @@ impl Shard {
 
     /// Retained messages for new subscriptions, after their reply. At QoS 1 and 2 a durable session holds them like
     /// any other delivery, so that they survive a reconnect.
-    fn send_retained(
-        &mut self,
-        client: ClientId,
-        namespace: NamespaceId,
-        id: SessionId,
-        filters: Vec<(Bytes, u8)>,
-    ) {
+    fn send_retained(&mut self, namespace: NamespaceId, id: SessionId, filters: Vec<(Bytes, u8)>) {
         let Some(session) = self.state.sessions.get(&id) else {
             return;
         };
@@ -200,22 +216,9 @@ impl Shard {
                         self.after
                             .push(Effect::Retained(queue, message, published.min(qos)));
                     }
-                    Located::Cold(record) => {
-                        // Past the tail it is sent at QoS 0: nothing holds it but the table.
-                        let delivery = Box::new(Delivery {
-                            consumer: SESSION_CONSUMER,
-                            queue,
-                            entry: EntryId(0),
-                            unsettled: false,
-                            redelivered: false,
-                            returned_count: 0,
-                            qos: 0,
-                            retained: true,
-                            by_root: false,
-                            message: nothing(),
-                        });
-                        let parcel = Parcel::ColdDelivery(delivery, record);
-                        self.after.push(Effect::Send(client, parcel, 1024));
+                    // Past the tail its QoS is not known here: the one granted, as far as it was published with it.
+                    Located::Cold(_) => {
+                        self.after.push(Effect::RetainedCold(queue, original, qos));
                     }
                 }
             }

@@ -53,11 +53,12 @@ pub(crate) fn priority_max(declared: &DeclareQueue) -> Option<u8> {
 
 /// The lane of a key.
 pub(crate) fn lane_of(key: &[u8]) -> u16 {
-    // FNV-1a: journaled with the entry, so that it may change.
+    // FNV-1a, and mixed so that short keys spread; journaled with the entry, so that it may change.
     let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
     });
-    u16::try_from((hash >> 20) % u64::from(LANES)).unwrap_or(0)
+    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    u16::try_from((mixed >> 40) % u64::from(LANES)).unwrap_or(0)
 }
 
 /// The lane of a record: by its AMQP routing key, MQTT topic or Kafka key. Records without a key are spread.

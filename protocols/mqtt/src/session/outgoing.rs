@@ -11,8 +11,8 @@ use super::{Awaited, End, Open};
 use crate::codec::{Ack, OutgoingPublish, PacketType, ReasonCode, Violation};
 use crate::mapping::{self, View};
 use omnilog_broker::{
-    Command, ConsumerKey, Delivery, EntryId, InFlight, OutgoingStage, QueueId, SessionStep, Settle,
-    Settlement,
+    Command, ConsumerKey, Delivery, EntryId, InFlight, OutgoingStage, Provenance, QueueId,
+    SessionStep, Settle, Settlement,
 };
 use omnilog_wire::Outbox;
 use std::collections::VecDeque;
@@ -196,7 +196,12 @@ impl Open {
             own: mapping::is_published_by(envelope, &self.client_id),
             retained: delivery.retained,
         });
-        envelope.qos.min(matched.qos.unwrap_or(delivery.qos))
+        let mut published = envelope.qos;
+        if matched.queue && envelope.provenance != Provenance::Mqtt {
+            // What another consumer would have to acknowledge, so must this one.
+            published = published.max(1);
+        }
+        published.min(matched.qos.unwrap_or(delivery.qos))
     }
 
     /// Begins the exchange of a new delivery at QoS 1 or 2.

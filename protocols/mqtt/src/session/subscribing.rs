@@ -5,14 +5,15 @@ use super::subscriptions::Subscriptions;
 use super::{Awaited, End, Open};
 use crate::MqttConfig;
 use crate::codec::{
-    Filter, ReasonCode, SubAck, Subscribe, UnsubAck, Unsubscribe, Violation, level_count,
-    split_shared,
+    Filter, ReasonCode, SubAck, Subscribe, UnsubAck, Unsubscribe, Violation, is_topic_name,
+    level_count, split_shared,
 };
 use crate::gather::first_level;
 use crate::protocol::Shared;
 use crate::rescue;
 use bytes::Bytes;
 use omnilog_auth::{Operation, Resource};
+use omnilog_broker::path::queue_of_filter;
 use omnilog_broker::{Command, Name, Refusal, Subscription};
 use omnilog_wire::Outbox;
 use std::collections::VecDeque;
@@ -56,7 +57,7 @@ impl Subscribing {
 }
 
 /// First levels that mean something else than a topic, which is not served.
-const NOT_SERVED: [&[u8]; 3] = [b"$queue", b"$stream", b"$CONTROL"];
+const NOT_SERVED: [&[u8]; 2] = [b"$stream", b"$CONTROL"];
 
 /// A filter and its group, within the limits.
 fn check_filter(config: &MqttConfig, text: &Bytes) -> Result<(Bytes, Option<Name>), ReasonCode> {
@@ -66,6 +67,13 @@ fn check_filter(config: &MqttConfig, text: &Bytes) -> Result<(Bytes, Option<Name
     let shared = split_shared(text).map_err(|_| ReasonCode::TopicFilterInvalid)?;
     if NOT_SERVED.contains(&first_level(&shared.filter)) {
         return Err(ReasonCode::TopicFilterInvalid);
+    }
+    if first_level(&shared.filter) == b"$queue" {
+        // A queue by its name, and by nothing else.
+        let named = queue_of_filter(&shared.filter).is_some_and(is_topic_name);
+        if !named || shared.group.is_some() {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
     }
     Ok((owned(&shared.filter), shared.group.as_ref().map(owned)))
 }
@@ -131,7 +139,8 @@ impl Open {
         if self.subscribing.table.len() + more >= shared.config.subscriptions_max {
             return Ok(Err(ReasonCode::QuotaExceeded));
         }
-        let resource = Resource::Name(&self.namespace, first_level(&text));
+        let name = queue_of_filter(&text).unwrap_or_else(|| first_level(&text));
+        let resource = Resource::Name(&self.namespace, name);
         let rules = shared.authenticator.authority().rules();
         if !rules.allows(&self.principal, Operation::Read, resource) {
             return Ok(Err(ReasonCode::NotAuthorized));

@@ -6,6 +6,7 @@
 use crate::codec::{filter_matches, is_topic_name};
 use bytes::Bytes;
 use omnilog_broker::Subscription;
+use omnilog_broker::path::queue_of_filter;
 use smallvec::SmallVec;
 use std::collections::HashMap;
 
@@ -16,6 +17,8 @@ pub(super) struct Matched {
     pub(super) qos: Option<u8>,
     pub(super) identifiers: SmallVec<[u32; 2]>,
     pub(super) retain_as_published: bool,
+    /// It comes from an AMQP queue that the session consumes from.
+    pub(super) queue: bool,
 }
 
 /// What a delivery is matched by.
@@ -145,8 +148,13 @@ impl Subscriptions {
 
     fn collect(&self, delivered: Delivered<'_>, newest_only: bool) -> Option<Matched> {
         let mut matched = None;
+        let mut named = None;
         let exact = self.exact.get(delivered.topic);
         for entry in exact.into_iter().chain(&self.patterns) {
+            if queue_of_filter(&entry.filter).is_some() {
+                named = Some(entry).filter(|_| delivered.shared).or(named);
+                continue;
+            }
             if entry.share.is_some() != delivered.shared
                 || (entry.no_local && delivered.own)
                 || (newest_only && !self.newest.contains(&entry.filter))
@@ -163,16 +171,26 @@ impl Subscriptions {
                 matched.identifiers.push(identifier);
             }
         }
-        matched
+        // What no group's filter matches comes from a queue that was asked for by its name.
+        matched.or_else(|| {
+            named.map(|entry| Matched {
+                qos: Some(entry.qos),
+                identifiers: entry.identifier.into_iter().collect(),
+                retain_as_published: entry.retain_as_published,
+                queue: true,
+            })
+        })
     }
 }
 
 fn is_exact(filter: &[u8], share: Option<&Bytes>) -> bool {
-    share.is_none() && is_topic_name(filter)
+    share.is_none() && is_topic_name(filter) && queue_of_filter(filter).is_none()
 }
 
 fn tells(subscription: &Subscription) -> bool {
-    subscription.identifier.is_some() || subscription.retain_as_published
+    queue_of_filter(&subscription.filter).is_some()
+        || subscription.identifier.is_some()
+        || subscription.retain_as_published
 }
 
 #[cfg(test)]

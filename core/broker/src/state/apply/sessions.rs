@@ -2,6 +2,7 @@
 
 use crate::api::*;
 use crate::event::Event;
+use crate::path::queue_of_filter;
 use crate::state::State;
 use crate::state::apply::first_level;
 use crate::state::queue::Queue;
@@ -102,6 +103,9 @@ impl State {
                 if let Some(queue) = self.queues.get_mut(queue) {
                     queue.subscriptions += 1;
                 }
+                if queue_of_filter(&subscription.filter).is_some() {
+                    return;
+                }
                 let target = subscribed_target(id, &client_id, *queue, subscription);
                 let Some(names) = self.namespace_mut(namespace) else {
                     return;
@@ -189,6 +193,9 @@ impl State {
     ) {
         if let Some(queue) = self.queues.get_mut(&queue) {
             queue.subscriptions = queue.subscriptions.saturating_sub(1);
+        }
+        if queue_of_filter(&subscription.filter).is_some() {
+            return;
         }
         let target = subscribed_target(session, client_id, queue, subscription);
         let Some(names) = self.namespace_mut(namespace) else {
