@@ -250,6 +250,16 @@ fn register_stats(registry: &mut Registry, stats: &Stats) {
         ("journal_files", "Journal files", stats.journal_files),
         ("lsn_head", "The newest frame", stats.lsn_head),
         ("lsn_durable", "The newest durable frame", stats.lsn_durable),
+        (
+            "disk_low",
+            "Publishers wait for space on the disk (1) or not (0)",
+            stats.disk_low,
+        ),
+        (
+            "disk_held_bytes",
+            "Bytes of frames and wills that wait for space on the disk",
+            stats.held_bytes,
+        ),
     ];
     for (name, help, value) in gauges {
         let value = i64::try_from(value).unwrap_or(i64::MAX);

@@ -120,7 +120,7 @@ impl Journal for Forgetful {
     fn checkpoints(&self) -> Arc<dyn CheckpointStore> {
         self.checkpoints.clone()
     }
-    fn close(&mut self) -> Result<(), JournalError> {
+    fn close(&mut self, _: bool) -> Result<(), JournalError> {
         Ok(())
     }
 }

@@ -25,6 +25,7 @@ mod retention;
 mod route;
 mod sessions;
 mod settle;
+mod space;
 mod stats;
 mod steps;
 mod subscribe;
@@ -114,6 +115,8 @@ pub(crate) struct Shard {
     bytes_written: u64,
     stats: Stats,
     failed: Option<String>,
+    /// What waits for space on the disk.
+    held: space::Held,
     /// Sees the state as of each frame.
     #[cfg(test)]
     pub(crate) witness: Option<Witness>,
@@ -163,7 +166,9 @@ impl Shard {
         self.submit();
         self.release_durable();
         self.dispatch_dirty();
-        self.pump_links();
+        if self.may_grow().is_ok() {
+            self.pump_links();
+        }
         self.evict();
         self.post();
         self.next_due_ms()
@@ -233,6 +238,9 @@ impl Shard {
     ) -> Outcome {
         if self.failed.is_some() {
             return Outcome::Now(Err(Refusal::ShardLost));
+        }
+        if let Err(refusal) = self.may_decide(&command) {
+            return Outcome::Now(Err(refusal));
         }
         let result = match command {
             Command::Publish(publish) => return self.publish(client, namespace, publish),

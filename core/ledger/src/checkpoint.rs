@@ -12,10 +12,12 @@
 
 use crate::env::{Env, File};
 use crate::frame::Lsn;
+use crate::reserve::Reserve;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The version that this code writes.
 const VERSION: u16 = 1;
@@ -63,6 +65,7 @@ pub struct LocalCheckpoints {
     dir: PathBuf,
     /// By the frame they hold everything up to: their size.
     known: Mutex<BTreeMap<Lsn, u64>>,
+    reserve: Option<Arc<Reserve>>,
 }
 
 impl LocalCheckpoints {
@@ -91,7 +94,14 @@ impl LocalCheckpoints {
             env: env.clone(),
             dir: dir.to_owned(),
             known: Mutex::new(known),
+            reserve: None,
         })
+    }
+
+    /// On a disk that is low, they take their space from this.
+    pub(crate) fn with_reserve(mut self, reserve: Arc<Reserve>) -> Self {
+        self.reserve = Some(reserve);
+        self
     }
 
     /// The newest whole checkpoint's frame in a directory, and the damaged ones. Changes nothing.
@@ -131,6 +141,45 @@ impl LocalCheckpoints {
         self.dir.join(format!("{lsn:020}.ckpt"))
     }
 
+    /// Writes pages, manifest and trailer; returns how many bytes.
+    fn write_to(
+        &self,
+        path: &Path,
+        entries: &mut dyn Iterator<Item = Pair>,
+        lsn: Lsn,
+        pause: &mut dyn FnMut(),
+    ) -> io::Result<u64> {
+        let lent = match &self.reserve {
+            Some(reserve) => reserve.lend(path)?,
+            None => false,
+        };
+        let file = self.env.files.open(path)?;
+        if !lent {
+            file.set_len(0)?;
+        }
+        let mut writer = Writer {
+            file: &*file,
+            position: 0,
+            synced: 0,
+            pages: Vec::new(),
+            page: Vec::new(),
+        };
+        for (key, value) in entries {
+            writer.add(&key, &value)?;
+            if writer.position - writer.synced >= STEP_BYTES {
+                file.sync_data()?;
+                writer.synced = writer.position;
+                pause();
+            }
+        }
+        let bytes = writer.finish(lsn)?;
+        if lent {
+            file.set_len(bytes)?;
+        }
+        file.sync_data()?;
+        Ok(bytes)
+    }
+
     fn put_aside(&self, damaged: &[Lsn]) -> io::Result<()> {
         for lsn in damaged {
             let path = self.path(*lsn);
@@ -159,25 +208,12 @@ impl CheckpointStore for LocalCheckpoints {
         pause: &mut dyn FnMut(),
     ) -> io::Result<()> {
         let unfinished = self.dir.join("unfinished");
-        let file = self.env.files.open(&unfinished)?;
-        file.set_len(0)?;
-        let mut writer = Writer {
-            file: &*file,
-            position: 0,
-            synced: 0,
-            pages: Vec::new(),
-            page: Vec::new(),
-        };
-        for (key, value) in entries {
-            writer.add(&key, &value)?;
-            if writer.position - writer.synced >= STEP_BYTES {
-                file.sync_data()?;
-                writer.synced = writer.position;
-                pause();
-            }
+        let written = self.write_to(&unfinished, entries, lsn, pause);
+        if written.is_err() {
+            // What was claimed is given back; the error speaks for itself.
+            let _ = self.env.files.remove(&unfinished);
         }
-        let bytes = writer.finish(lsn)?;
-        file.sync_data()?;
+        let bytes = written?;
         self.env.files.rename(&unfinished, &self.path(lsn))?;
         self.env.files.sync_dir(&self.dir)?;
         let mut known = self.known.lock();

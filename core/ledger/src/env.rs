@@ -35,6 +35,10 @@ pub trait File: Send + Sync + std::fmt::Debug {
     }
     /// Cuts or extends the file.
     fn set_len(&self, length: u64) -> io::Result<()>;
+    /// Claims the space of an empty file that is to have this many bytes, as zeros.
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        crate::reserve::write_zeros(&|piece, at| self.write_at(piece, at), 0, bytes)
+    }
 }
 
 /// A file system.
@@ -146,6 +150,17 @@ impl File for RealFile {
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.file.set_len(length)
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        use rustix::fs::FallocateFlags;
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, bytes) {
+            // Not every file system knows how to.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                crate::reserve::write_zeros(&|piece, at| self.write_at(piece, at), 0, bytes)
+            }
+            done => Ok(done?),
+        }
     }
 }
 

@@ -175,7 +175,7 @@ impl Journal for FakeJournal {
         self.checkpoints.clone()
     }
 
-    fn close(&mut self) -> Result<(), JournalError> {
+    fn close(&mut self, _: bool) -> Result<(), JournalError> {
         self.submit()
     }
 }

@@ -384,6 +384,11 @@ impl Footer {
         }
     }
 
+    /// Bytes of a footer of so many entries, with its trailer, at the most.
+    pub fn bytes_max(entries: usize) -> u64 {
+        (512 + entries * (ENTRY + 4)) as u64
+    }
+
     /// The footer and its trailer.
     pub fn encode(&self, position: u64) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + self.entries.len() * (ENTRY + 4));

@@ -14,6 +14,8 @@ pub enum Class {
     Normal,
     /// Acknowledgements, deletions, checkpoints: served from the reserve.
     Reserve,
+    /// What leads to space being given back: may use what is left of the reserve, but for what a start needs.
+    Upkeep,
 }
 
 /// How much of the disk is left.
@@ -137,6 +139,6 @@ pub trait Journal: Send {
     fn look_at_space(&mut self) -> Space;
     /// Where checkpoints are kept.
     fn checkpoints(&self) -> Arc<dyn CheckpointStore>;
-    /// A clean stop: everything is on stable storage when it returns, and marked so.
-    fn close(&mut self) -> Result<(), JournalError>;
+    /// A stop: everything is on stable storage when it returns, and marked so, if it was a `clean` one.
+    fn close(&mut self, clean: bool) -> Result<(), JournalError>;
 }

@@ -18,6 +18,7 @@ mod open_index;
 mod prepare;
 mod reader;
 mod recovery;
+mod reserve;
 pub mod sim;
 mod sync;
 

@@ -12,6 +12,7 @@ use crate::open_index::OpenIndex;
 use crate::prepare::Preparer;
 use crate::reader::{Contents, SectionReader, Shelf, ShelfFile};
 use crate::recovery::{self, Recovery, RecoveryError};
+use crate::reserve::{self, Reserve, Taker};
 use crate::sync::{Syncer, Waker};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -26,7 +27,8 @@ pub struct JournalOptions {
     pub file_bytes: u64,
     /// Publishers wait below this many available bytes.
     pub low_bytes: u64,
-    /// Below this, only acknowledgements, deletions and checkpoints are served.
+    /// Claimed beforehand, in whole files, two at least; acknowledgements, deletions and checkpoints are served from it
+    /// when no other space can be claimed. 0: nothing is.
     pub reserve_bytes: u64,
     /// Bytes that journal and checkpoints may take in all; 0: as the disk has.
     pub bytes_max: u64,
@@ -43,9 +45,6 @@ impl Default for JournalOptions {
         }
     }
 }
-
-/// Zeros are written in pieces of this size.
-const ZEROS: usize = 1 << 20;
 
 /// A journal on a local disk.
 #[derive(Debug)]
@@ -76,6 +75,7 @@ pub struct LocalJournal {
     space: Space,
     prepared_elsewhere: bool,
     clusters: Arc<Clusters>,
+    reserve: Arc<Reserve>,
 }
 
 #[derive(Debug)]
@@ -86,6 +86,8 @@ struct Active {
     position: u64,
     first_lsn: Lsn,
     entries: Arc<OpenIndex>,
+    /// How many sections it will have with the group under construction.
+    count: usize,
     capacity: u64,
 }
 
@@ -100,7 +102,10 @@ impl LocalJournal {
     ) -> Result<(Self, Recovery), RecoveryError> {
         let journal_dir = dir.join("journal");
         env.files.create_dir(&journal_dir)?;
-        let checkpoints = Arc::new(LocalCheckpoints::open(env, &dir.join("checkpoints"))?);
+        let reserve = Reserve::open(env, &journal_dir, options.file_bytes, options.reserve_bytes)?;
+        let reserve = Arc::new(reserve);
+        let checkpoints = LocalCheckpoints::open(env, &dir.join("checkpoints"))?;
+        let checkpoints = Arc::new(checkpoints.with_reserve(reserve.clone()));
         // Frames up to here are not needed: files that hold no others may be gone.
         let newest = checkpoints.newest_lsn();
         let whole = checkpoints.load()?.map_or(0, |saved| saved.lsn);
@@ -138,6 +143,7 @@ impl LocalJournal {
                 position: 0,
                 first_lsn: 0,
                 entries: Arc::default(),
+                count: 0,
                 capacity: 0,
             },
             spare: Arc::new(Mutex::new(recovered.spare.clone())),
@@ -156,9 +162,12 @@ impl LocalJournal {
             space: Space::Plenty,
             prepared_elsewhere: false,
             clusters,
+            reserve,
             options,
         };
-        opened.begin_file()?;
+        let first = opened.claim(Taker::Start)?;
+        opened.begin_file(&first)?;
+        opened.reserve.fill()?;
         opened.prepare_spare()?;
         opened.look_at_space();
         Ok((opened, recovered))
@@ -174,22 +183,42 @@ impl LocalJournal {
     pub fn preparer(&mut self) -> Preparer {
         self.prepared_elsewhere = true;
         let bytes = self.options.file_bytes;
-        Preparer::new(&self.env, self.dir.clone(), bytes, self.spare.clone())
+        let spare = self.spare.clone();
+        let reserve = self.reserve.clone();
+        Preparer::new(&self.env, self.dir.clone(), bytes, spare, reserve)
     }
 
     fn path(&self, id: u32) -> PathBuf {
         self.dir.join(format!("{id:08}.log"))
     }
 
-    /// Begins the next file: the spare one if there is one.
-    fn begin_file(&mut self) -> io::Result<()> {
+    /// Claims the next file: the spare one if there is one, else one of the disk, else one of the reserve.
+    fn claim(&mut self, taker: Taker) -> io::Result<PathBuf> {
+        if let Some(spare) = self.spare.lock().take() {
+            return Ok(spare);
+        }
+        let claimed = if self.free_bytes()? < self.options.file_bytes {
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            let path = self.dir.join("spare");
+            self.fill(&path).map(|()| path)
+        };
+        match claimed {
+            Err(error) if reserve::is_full(&error) => {
+                let path = self.reserve.take(taker).ok_or(error)?;
+                // From now on publishers wait.
+                self.space = Space::Reserve;
+                Ok(path)
+            }
+            claimed => claimed,
+        }
+    }
+
+    /// Begins the next file, which was claimed under this name.
+    fn begin_file(&mut self, claimed: &Path) -> io::Result<()> {
         let id = self.next_file;
         let path = self.path(id);
-        let spare = self.spare.lock().take();
-        match spare {
-            Some(spare) => self.env.files.rename(&spare, &path)?,
-            None => self.fill(&path)?,
-        }
+        self.env.files.rename(claimed, &path)?;
         let file = self.env.files.open(&path)?;
         let header = FileHeader {
             file: id,
@@ -216,6 +245,7 @@ impl LocalJournal {
             position: SECTOR as u64,
             first_lsn: 0,
             entries,
+            count: 0,
             capacity: file.len()?.max(self.options.file_bytes),
             file,
         };
@@ -225,23 +255,15 @@ impl LocalJournal {
     /// Makes a file of written zeros: its blocks are claimed, and syncing writes to it needs no new metadata.
     fn fill(&self, path: &Path) -> io::Result<()> {
         let file = self.env.files.open(path)?;
-        self.fill_from(&*file, 0).inspect_err(|_| {
+        self.fill_from(&file, 0).inspect_err(|_| {
             // Give back what was claimed; the caller says that there is no space.
             let _ = self.env.files.remove(path);
         })
     }
 
-    fn fill_from(&self, file: &dyn File, start: u64) -> io::Result<()> {
-        let zeros = vec![0; ZEROS];
-        let mut at = start;
-        while at < self.options.file_bytes {
-            let piece = (self.options.file_bytes - at).min(ZEROS as u64);
-            let piece = zeros
-                .get(..usize::try_from(piece).unwrap_or(ZEROS))
-                .unwrap_or(&zeros);
-            file.write_at(piece, at)?;
-            at += piece.len() as u64;
-        }
+    fn fill_from(&self, file: &Arc<dyn File>, start: u64) -> io::Result<()> {
+        let write_at = |piece: &[u8], at| file.write_at(piece, at);
+        reserve::write_zeros(&write_at, start, self.options.file_bytes)?;
         file.sync_data()
     }
 
@@ -257,16 +279,21 @@ impl LocalJournal {
                 Ok(())
             }
             // Not damage: the space marks speak of it.
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
+            Err(error) if reserve::is_full(&error) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Seals the active file and begins the next.
-    fn roll(&mut self) -> Result<(), JournalError> {
-        if self.spare.lock().is_none() && self.free_bytes()? < self.options.file_bytes {
-            return Err(JournalError::Full);
-        }
+    /// Seals the active file and begins the next. Without space for it, nothing has changed.
+    fn roll(&mut self, class: Class) -> Result<(), JournalError> {
+        let taker = match class {
+            Class::Upkeep => Taker::Upkeep,
+            Class::Normal | Class::Reserve => Taker::Frames,
+        };
+        let claimed = match self.claim(taker) {
+            Err(error) if reserve::is_full(&error) => return Err(JournalError::Full),
+            claimed => claimed?,
+        };
         // A footer, and a file after it, say that everything before them is on stable storage: so only the last file
         // can have a torn tail.
         while self.syncer.step() {}
@@ -275,7 +302,7 @@ impl LocalJournal {
             return Err(JournalError::Poisoned);
         }
         self.seal_active()?;
-        self.begin_file()?;
+        self.begin_file(&claimed)?;
         Ok(())
     }
 
@@ -317,6 +344,13 @@ impl LocalJournal {
         Ok(())
     }
 
+    /// Bytes of groups that the active file takes, if so many sections come with them: the footer has its place.
+    fn room_for(&self, sections: usize) -> u64 {
+        let footer = Footer::bytes_max(self.active.count + sections) + SECTOR as u64;
+        let used = self.active.position.saturating_add(footer);
+        self.active.capacity.saturating_sub(used)
+    }
+
     fn used_bytes(&self) -> u64 {
         let sealed: u64 = self.sealed.values().map(|file| file.bytes).sum();
         let spare = if self.spare.lock().is_some() {
@@ -324,7 +358,12 @@ impl LocalJournal {
         } else {
             0
         };
-        sealed + self.active.capacity + spare + self.checkpoints.bytes() + self.clusters.bytes()
+        sealed
+            + self.active.capacity
+            + spare
+            + self.reserve.bytes()
+            + self.checkpoints.bytes()
+            + self.clusters.bytes()
     }
 
     /// Bytes that may still be claimed: those of the disk, within the journal's own bound.
@@ -402,14 +441,11 @@ impl Journal for LocalJournal {
             return Err(JournalError::TooLarge { bytes, limit });
         }
         let group_end = format::padded(GROUP_HEADER.max(self.group.len()) + bytes) as u64;
-        if self.active.position + group_end > self.active.capacity {
+        if group_end > self.room_for(frame.sections.len()) {
             self.submit()?;
             let alone = format::padded(GROUP_HEADER + bytes) as u64;
-            if self.active.position + alone > self.active.capacity {
-                self.roll().map_err(|error| match error {
-                    JournalError::Io(error) if error.kind() == io::ErrorKind::StorageFull => {
-                        JournalError::Full
-                    }
+            if alone > self.room_for(frame.sections.len()) {
+                self.roll(class).map_err(|error| match error {
                     JournalError::Io(error) => self.poison(error),
                     other => other,
                 })?;
@@ -418,6 +454,7 @@ impl Journal for LocalJournal {
         if self.group.is_empty() {
             self.group.resize(GROUP_HEADER, 0);
         }
+        self.active.count += frame.sections.len();
         let lsn = self.next_lsn;
         let placed = format::encode_frame(frame, lsn, self.active.seed, &mut self.group);
         let mut places = Vec::with_capacity(placed.len());
@@ -491,7 +528,7 @@ impl Journal for LocalJournal {
     }
 
     fn room(&self) -> u64 {
-        self.active.capacity.saturating_sub(self.active.position)
+        self.room_for(0)
     }
 
     fn frame_bytes_max(&self) -> usize {
@@ -539,8 +576,12 @@ impl Journal for LocalJournal {
             self.env.files.rename(&path, &spare)?;
             let handle = self.env.files.open(&spare)?;
             handle.write_at(&[0; SECTOR], 0)?;
-            self.fill_from(&*handle, file.bytes)?;
-            *self.spare.lock() = Some(spare);
+            match self.fill_from(&handle, file.bytes) {
+                Ok(()) => *self.spare.lock() = Some(spare),
+                // What it lacks can't be claimed: better all of it is free.
+                Err(error) if reserve::is_full(&error) => self.env.files.remove(&spare)?,
+                Err(error) => return Err(error.into()),
+            }
         } else {
             self.env.files.remove(&path)?;
         }
@@ -571,18 +612,24 @@ impl Journal for LocalJournal {
     }
 
     fn look_at_space(&mut self) -> Space {
-        if !self.prepared_elsewhere && self.prepare_spare().is_err() {
+        let whole = self.reserve.fill().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the reserve can't be claimed");
+            self.reserve.whole()
+        });
+        if !self.prepared_elsewhere && whole && self.prepare_spare().is_err() {
             // The next write to the disk will say what is wrong with it.
             tracing::warn!("the journal's next file can't be prepared");
         }
         let free = self.free_bytes().unwrap_or(0);
-        self.space = if free < self.options.reserve_bytes {
+        let can_begin = free >= self.options.file_bytes || self.spare.lock().is_some();
+        self.space = if !whole || (self.options.reserve_bytes > 0 && !can_begin) {
             Space::Reserve
         } else if free < self.options.low_bytes {
             Space::Low
         } else {
             Space::Plenty
         };
+        self.reserve.set_low(self.space != Space::Plenty);
         self.space
     }
 
@@ -590,9 +637,11 @@ impl Journal for LocalJournal {
         self.checkpoints.clone()
     }
 
-    fn close(&mut self) -> Result<(), JournalError> {
+    fn close(&mut self, clean: bool) -> Result<(), JournalError> {
         self.submit()?;
-        self.write_group(FLAG_CLEAN)?;
+        if clean {
+            self.write_group(FLAG_CLEAN)?;
+        }
         while self.syncer.step() {}
         if let Some(error) = self.syncer.failed() {
             self.poisoned = true;

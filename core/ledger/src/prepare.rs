@@ -1,6 +1,7 @@
 //! The file ahead: zero-filled away from the sequencer, piece by piece.
 
 use crate::env::{Env, File};
+use crate::reserve::Reserve;
 use parking_lot::Mutex;
 use std::io;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub struct Preparer {
     dir: PathBuf,
     file_bytes: u64,
     spare: Arc<Mutex<Option<PathBuf>>>,
+    reserve: Arc<Reserve>,
     filling: Option<(Arc<dyn File>, u64)>,
     zeros: Vec<u8>,
 }
@@ -27,12 +29,14 @@ impl Preparer {
         dir: PathBuf,
         file_bytes: u64,
         spare: Arc<Mutex<Option<PathBuf>>>,
+        reserve: Arc<Reserve>,
     ) -> Self {
         Self {
             env: env.clone(),
             dir,
             file_bytes,
             spare,
+            reserve,
             filling: None,
             zeros: vec![0; PIECE],
         }
@@ -42,7 +46,8 @@ impl Preparer {
     /// likely for want of space, what was claimed is given back; try again after a while.
     pub fn step(&mut self) -> io::Result<bool> {
         let path = self.dir.join("filling");
-        if self.filling.is_none() && self.spare.lock().is_some() {
+        // What the reserve lacks comes first.
+        if self.filling.is_none() && (self.spare.lock().is_some() || !self.reserve.whole()) {
             return Ok(false);
         }
         let filled = self.fill_piece(&path);

@@ -512,8 +512,10 @@ fn seal(
     let last = scanned.frames.last().map_or(0, |(frame, _)| frame.lsn);
     let footer = Footer::new(first, last, entries);
     let bytes = footer.encode(end);
-    file.set_len(end)?;
+    // The file has room for it. It is cut behind its footer only then: what is given back may not be had again.
     file.write_at(&bytes, end)?;
+    file.sync_data()?;
+    file.set_len(end + bytes.len() as u64)?;
     file.sync_data()?;
     let length = (bytes.len() - format::TRAILER) as u64;
     Ok(sealed_file(recovery, header, file, end, length, footer))

@@ -196,6 +196,12 @@ impl SimFiles {
         self.0.lock().capacity = bytes;
     }
 
+    /// Gives the disk a size that leaves this many bytes free.
+    pub fn leave_free(&self, bytes: u64) {
+        let mut disk = self.0.lock();
+        disk.capacity = disk.used().saturating_add(bytes);
+    }
+
     /// How often anything was synced.
     pub fn syncs(&self) -> u64 {
         self.0.lock().syncs

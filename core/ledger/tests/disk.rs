@@ -260,3 +260,84 @@ fn a_damaged_batch_is_not_read() {
         assert_eq!(found.first().map(|s| s.base_sequence > 0), Some(true));
     }
 }
+
+/// A journal with a reserve of four files.
+fn with_reserve(env: &omnilog_ledger::Env) -> (LocalJournal, omnilog_ledger::Recovery) {
+    let mut options = options();
+    options.reserve_bytes = 4 * FILE_BYTES;
+    LocalJournal::open(env, Path::new("/data"), options, Arc::new(|| {})).unwrap()
+}
+
+fn try_push(journal: &mut LocalJournal, class: Class) -> Result<u64, JournalError> {
+    let decision = [7; 5000];
+    let frame = Frame {
+        shard: ShardId(0),
+        decision: &decision,
+        sections: &[],
+    };
+    let lsn = journal.push(&frame, class)?.lsn;
+    journal.submit()?;
+    while journal.syncer().step() {}
+    assert!(synced(journal).is_ok());
+    Ok(lsn)
+}
+
+#[test]
+fn the_reserve_is_claimed_beforehand_and_serves_when_others_have_filled_the_disk() {
+    let (files, env) = disk(1);
+    let (mut journal, _) = with_reserve(&env);
+    assert_eq!(journal.space(), Space::Plenty);
+    files.leave_free(0);
+    // Active and spare file, and of the reserve all but what a checkpoint and a start need.
+    let mut last = 0;
+    let refused = loop {
+        match try_push(&mut journal, Class::Reserve) {
+            Ok(lsn) => last = lsn,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, JournalError::Full), "{refused}");
+    assert!(last > 4 * 10, "{last}");
+    assert_eq!(journal.space(), Space::Reserve);
+    assert_eq!(journal.look_at_space(), Space::Reserve);
+    assert!(matches!(
+        try_push(&mut journal, Class::Normal),
+        Err(JournalError::Full)
+    ));
+    // A checkpoint has its space.
+    let pairs = (0..100u32).map(|n| (n.to_be_bytes().to_vec(), vec![1; 300]));
+    let store = journal.checkpoints();
+    store
+        .write(last, &mut pairs.into_iter(), &mut || {})
+        .unwrap();
+    // So has a start, whatever was killed.
+    files.leave_free(0);
+    drop(journal);
+    files.kill_process();
+    let env = files.env(2).0;
+    let (mut journal, recovery) = with_reserve(&env);
+    assert_eq!(recovery.last_lsn(), last);
+    assert_eq!(try_push(&mut journal, Class::Reserve).unwrap(), last + 1);
+    assert_eq!(journal.look_at_space(), Space::Reserve);
+    // With space the reserve is claimed again before anything else.
+    files.leave_free(20 * FILE_BYTES);
+    assert_eq!(journal.look_at_space(), Space::Plenty);
+    assert_eq!(try_push(&mut journal, Class::Normal).unwrap(), last + 2);
+}
+
+#[test]
+fn a_file_with_its_footer_takes_no_more_than_was_claimed() {
+    let (files, env) = disk(1);
+    let (mut journal, _) = open(&env).unwrap();
+    // Small batches: the footer is a good part of the file.
+    while journal.files().len() < 3 {
+        push(&mut journal, 60);
+        journal.submit().unwrap();
+        while journal.syncer().step() {}
+        synced(&mut journal).unwrap();
+    }
+    for file in journal.files() {
+        assert!(file.bytes <= FILE_BYTES, "{file:?}");
+    }
+    drop(files);
+}

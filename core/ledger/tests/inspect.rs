@@ -22,7 +22,7 @@ fn a_journal_is_dumped_and_verified_without_a_change() {
         journal.submit().unwrap();
         while journal.syncer().step() {}
     }
-    journal.close().unwrap();
+    journal.close(true).unwrap();
     files.kill_process();
     let env = files.env(2).0;
     let mut seen = Vec::new();

@@ -63,7 +63,7 @@ fn one_life(seed: u64) {
             acknowledged = acknowledged.max(synced(&mut journal).unwrap());
         }
         if dice.random_bool(0.2) {
-            journal.close().unwrap();
+            journal.close(true).unwrap();
             acknowledged = acknowledged.max(synced(&mut journal).unwrap());
         }
         drop(journal);

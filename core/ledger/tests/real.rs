@@ -25,7 +25,7 @@ fn a_journal_on_a_real_disk_is_synced_by_its_thread_and_reopened() {
         wake.recv_timeout(std::time::Duration::from_secs(20))
             .unwrap();
     }
-    journal.close().unwrap();
+    journal.close(true).unwrap();
     thread.join().unwrap();
     let reopened = LocalJournal::open(&Env::real(), dir.path(), options(), Arc::new(|| {}));
     let (_, recovery) = reopened.unwrap();

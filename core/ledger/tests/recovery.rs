@@ -184,7 +184,7 @@ fn a_clean_stop_is_known_and_epochs_grow() {
     assert!(!recovery.clean());
     let first = journal.epoch();
     push(&mut journal, 10);
-    journal.close().unwrap();
+    journal.close(true).unwrap();
     files.kill_process();
     let (journal, recovery) = open(&files.env(2).0).unwrap();
     assert!(recovery.clean());

@@ -88,4 +88,8 @@ pub struct Stats {
     pub lsn_durable: u64,
     /// Nanoseconds the sequencer spent deciding.
     pub decide_ns: u64,
+    /// Bytes of frames and wills that wait for space on the disk.
+    pub held_bytes: u64,
+    /// Publishers wait for space on the disk: 1, else 0.
+    pub disk_low: u64,
 }

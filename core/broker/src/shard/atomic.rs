@@ -17,7 +17,12 @@ impl Shard {
         if commands.len() > COMMANDS_MAX {
             return Err(Refusal::Limit("commands in a transaction".to_owned()));
         }
-        self.may_publish()?;
+        if commands
+            .iter()
+            .any(|command| matches!(command, Command::Publish(_)))
+        {
+            self.may_publish()?;
+        }
         let bytes: usize = commands
             .iter()
             .map(|command| match command {

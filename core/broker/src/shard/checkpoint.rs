@@ -1,5 +1,7 @@
 //! Checkpoints: the state as of a frame, written beside the journal while the shard goes on.
 
+use crate::api::QueueId;
+use crate::event::Event as Decision;
 use crate::shard::Shard;
 use omnilog_ledger::{CheckpointStore, Lsn, Pair};
 use parking_lot::Mutex;
@@ -19,6 +21,8 @@ pub(crate) struct Progress {
     writing: Option<Outcome>,
     /// One that waits for a writer.
     job: Option<CheckpointJob>,
+    /// One is wanted soon: it lets the journal give space back.
+    pub(crate) wanted: bool,
 }
 
 /// A checkpoint to be written, on a thread of its own.
@@ -60,7 +64,22 @@ impl Shard {
         }
         let now = self.now.monotonic_ms;
         let elapsed = now.saturating_sub(self.checkpoint.last_ms);
-        if self.head <= self.checkpoint.last_lsn || elapsed < 1000 {
+        if elapsed < 1000 {
+            return;
+        }
+        if std::mem::take(&mut self.checkpoint.wanted) {
+            if self.head <= self.checkpoint.last_lsn {
+                // A checkpoint needs a frame of its own. This one changes nothing.
+                self.record(&Decision::Removed {
+                    queue: QueueId(0),
+                    runs: Vec::new(),
+                });
+                self.finish_frame();
+            }
+            self.begin_checkpoint();
+            return;
+        }
+        if self.head <= self.checkpoint.last_lsn {
             return;
         }
         let bytes = self

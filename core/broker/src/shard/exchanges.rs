@@ -34,6 +34,9 @@ impl Shard {
             });
         }
         let durable = declare.durable;
+        if durable {
+            self.may_grow()?;
+        }
         let named = declare.name.clone();
         let internal = declare.internal;
         self.record_if(
@@ -159,6 +162,9 @@ impl Shard {
         }
         if source.bindings.contains(&binding) {
             return Ok(Reply::Done);
+        }
+        if durable {
+            self.may_grow()?;
         }
         let source = binding.source.clone();
         self.record_if(

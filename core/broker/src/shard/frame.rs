@@ -3,8 +3,9 @@
 use crate::api::*;
 use crate::event::{self, Event as Decision};
 use crate::shard::Shard;
+use crate::shard::space::HeldFrame;
 use crate::tail::TailEntry;
-use omnilog_ledger::{Class, Frame, JournalError, Section, Space};
+use omnilog_ledger::{Class, Frame, JournalError, Section};
 use std::sync::Arc;
 
 impl Shard {
@@ -37,38 +38,63 @@ impl Shard {
         u32::try_from(self.sections.len() - 1).unwrap_or(u32::MAX)
     }
 
-    /// Hands the frame under construction to the journal's group, if there is anything in it.
+    /// Hands the frame under construction to the journal's group, if there is anything in it. Without space for it, it
+    /// is held, and all that waits for it.
     pub(crate) fn finish_frame(&mut self) {
         if self.decision.is_empty() && self.sections.is_empty() {
             return;
         }
-        // What is refused for want of space was refused before it was decided.
-        let frame = Frame {
-            shard: self.id,
-            decision: &self.decision,
-            sections: &self.sections,
+        let frame = HeldFrame {
+            decision: std::mem::take(&mut self.decision),
+            sections: std::mem::take(&mut self.sections),
+            stored: std::mem::take(&mut self.stored),
         };
-        match self.journal.push(&frame, Class::Reserve) {
-            Ok(pushed) => {
-                self.head = pushed.lsn;
-                let sections = std::mem::take(&mut self.sections);
-                let stored = std::mem::take(&mut self.stored);
-                for ((section, stored), place) in
-                    sections.into_iter().zip(stored).zip(pushed.places.iter())
-                {
-                    self.stored_at(&section, stored, place.file);
+        let held = if self.held.any() {
+            Some(frame)
+        } else {
+            match self.push_frame(frame, Class::Reserve) {
+                Ok(emptied) => {
+                    self.decision = emptied;
+                    None
                 }
+                Err(frame) => Some(frame),
             }
-            Err(JournalError::Poisoned) => self.fail("the journal is poisoned"),
-            Err(error) => self.fail(&format!("a frame can't be written: {error}")),
+        };
+        self.head += 1;
+        if let Some(frame) = held {
+            self.held.push(frame);
         }
-        self.decision.clear();
-        self.sections.clear();
-        self.stored.clear();
         #[cfg(test)]
         if let Some(witness) = &mut self.witness {
             witness(self.head, &self.state);
         }
+    }
+
+    /// Hands a frame to the journal, or back if there is no space for it. Returns the decision's buffer, emptied.
+    pub(crate) fn push_frame(
+        &mut self,
+        held: HeldFrame,
+        class: Class,
+    ) -> Result<Vec<u8>, HeldFrame> {
+        let frame = Frame {
+            shard: self.id,
+            decision: &held.decision,
+            sections: &held.sections,
+        };
+        match self.journal.push(&frame, class) {
+            Ok(pushed) => {
+                let sections = held.sections.into_iter().zip(held.stored);
+                for ((section, stored), place) in sections.zip(pushed.places.iter()) {
+                    self.stored_at(&section, stored, place.file);
+                }
+            }
+            Err(JournalError::Full) => return Err(held),
+            Err(JournalError::Poisoned) => self.fail("the journal is poisoned"),
+            Err(error) => self.fail(&format!("a frame can't be written: {error}")),
+        }
+        let mut emptied = held.decision;
+        emptied.clear();
+        Ok(emptied)
     }
 
     fn stored_at(&mut self, section: &Section, stored: Arc<StoredBatch>, file: u32) {
@@ -128,14 +154,6 @@ impl Shard {
                 partition.recent.pop_front();
                 partition.recent.tidy();
             }
-        }
-    }
-
-    /// May publishers write? Below the low mark only acks, deletes and checkpoints may.
-    pub(crate) fn may_publish(&self) -> Result<(), Refusal> {
-        match self.journal.space() {
-            Space::Plenty => Ok(()),
-            Space::Low | Space::Reserve => Err(Refusal::DiskFull),
         }
     }
 

@@ -5,7 +5,7 @@ use crate::event::{self, Event as Decision};
 use crate::shard::{Now, Shard};
 use crate::state::{IdMap, State};
 use crate::tail::Tail;
-use omnilog_ledger::{Journal, Recovery, Section, ShardId};
+use omnilog_ledger::{Class, Journal, Recovery, Section, ShardId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -116,6 +116,7 @@ impl Shard {
             bytes_written: 0,
             stats: Stats::default(),
             failed: None,
+            held: Default::default(),
             #[cfg(test)]
             witness: None,
         };
@@ -201,7 +202,12 @@ impl Shard {
         self.flush_acked(true);
         self.record(&Decision::Stopped { delivered });
         self.finish_frame();
-        if let Err(error) = self.journal.close() {
+        self.write_held(Class::Upkeep);
+        let clean = !self.held.any();
+        if !clean {
+            tracing::warn!("no space to note a clean stop: what nobody was told is given up");
+        }
+        if let Err(error) = self.journal.close(clean) {
             self.fail(&format!("the journal can't be closed: {error}"));
         }
         self.release_durable();

@@ -56,7 +56,8 @@ impl Shard {
     ) -> Outcome {
         let wait = publish.wait;
         let result = self
-            .try_publish(client, namespace, publish)
+            .may_publish()
+            .and_then(|()| self.try_publish(client, namespace, publish))
             .map(Reply::Published);
         match wait {
             Wait::Decided => Outcome::Now(result),
@@ -64,14 +65,13 @@ impl Shard {
         }
     }
 
-    /// Decides a publish; what it changes is in the frame under construction.
+    /// Decides a publish, whether or not the disk is nearly full; what it changes is in the frame under construction.
     pub(crate) fn try_publish(
         &mut self,
         _client: ClientId,
         namespace: NamespaceId,
         publish: Publish,
     ) -> Result<Published, Refusal> {
-        self.may_publish()?;
         let Some(first) = publish.records.first() else {
             return Ok(Published::default());
         };

@@ -55,6 +55,9 @@ impl Shard {
             Err(refusal) => return Err(refusal),
         }
         check_modes(&declare)?;
+        if declare.durable && !declare.exclusive {
+            self.may_grow()?;
+        }
         let id = self.add_queue(namespace, QueueKind::Classic, declare.clone());
         if declare.exclusive {
             if let Some(queue) = self.state.queues.get_mut(&id) {

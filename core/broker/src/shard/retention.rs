@@ -3,31 +3,12 @@
 use crate::api::*;
 use crate::event::Event as Decision;
 use crate::shard::Shard;
-use omnilog_ledger::{FileInfo, Space};
+use omnilog_ledger::{Class, FileInfo};
 
 /// Partitions whose windows are looked at in one round.
 const ROUND: usize = 10_000;
 
 impl Shard {
-    /// Tells publishers when the disk is nearly full, and when it is not any more.
-    pub(crate) fn watch_space(&mut self) {
-        let blocked = self.journal.look_at_space() != Space::Plenty;
-        if blocked == self.blocked {
-            return;
-        }
-        self.blocked = blocked;
-        let mut clients: Vec<ClientId> = self.clients.keys().copied().collect();
-        clients.sort_unstable();
-        for client in clients {
-            let event = if blocked {
-                Event::Blocked(BlockReason::Disk)
-            } else {
-                Event::Unblocked
-            };
-            self.send(client, event);
-        }
-    }
-
     /// One round: moves log starts past their windows, then deletes the oldest files that hold nothing.
     pub(crate) fn retain(&mut self) {
         let files = self.journal.files();
@@ -43,6 +24,14 @@ impl Shard {
                     .map(|file| file.id)
                     .collect();
                 self.dead_files = Some((self.head, dead));
+            }
+            // What leads to space may use what is kept for that.
+            if self
+                .dead_files
+                .as_ref()
+                .is_some_and(|(_, dead)| !dead.is_empty())
+            {
+                self.write_held(Class::Upkeep);
             }
         }
     }
@@ -111,8 +100,11 @@ impl Shard {
         for file in files {
             match self.journal.delete_file(file) {
                 Ok(true) => tracing::debug!(file, "a journal file's space is returned"),
-                // A checkpoint still needs it, and so those after it.
-                Ok(false) => return,
+                // A checkpoint still needs it, and so those after it. With a full disk the next ones come soon.
+                Ok(false) => {
+                    self.checkpoint.wanted = self.blocked;
+                    return;
+                }
                 Err(error) => {
                     self.fail(&format!("a journal file can't be deleted: {error}"));
                     return;

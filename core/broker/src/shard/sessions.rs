@@ -5,6 +5,7 @@ use crate::event::Event as Decision;
 use crate::server::{ColdRecord, Parcel};
 use crate::shard::dispatch::Located;
 use crate::shard::release::Effect;
+use crate::shard::space::WILL_RETRY_MS;
 use crate::shard::{Outcome, Shard};
 use crate::state::consumers::Consumer;
 use crate::state::order::Mode;
@@ -50,13 +51,23 @@ impl Shard {
             }
             return Outcome::Later;
         }
-        let resumed = known.filter(|_| !open.clean_start);
+        // One whose end is delayed by its will, which waits for space, is none any more.
+        let over = known
+            .and_then(|id| self.state.sessions.get(&id)?.expires_at_ms)
+            .is_some_and(|at| at <= self.now.unix_ms);
+        let resumed = known.filter(|_| !open.clean_start && !over);
         if let Some(id) = known
             && resumed.is_none()
         {
             self.end_session(id);
         }
         let present = resumed.is_some();
+        if !present
+            && open.expiry != SessionExpiry::AtClose
+            && let Err(refusal) = self.may_grow()
+        {
+            return Outcome::Now(Err(refusal));
+        }
         let id = resumed.unwrap_or_else(|| self.new_session(namespace, &open));
         if let Some(session) = self.state.sessions.get(&id) {
             let (queue, durable, client_id) =
@@ -375,6 +386,7 @@ impl Shard {
             return;
         };
         let (durable, namespace) = (session.durable(), session.namespace);
+        let keep = self.may_grow().is_err();
         self.record_if(durable, &Decision::WillGone { session: id });
         let mut publish = will.publish;
         publish.dedupe = None;
@@ -385,9 +397,25 @@ impl Shard {
                 record.envelope.expires_at_ms = Some(expires_at_ms);
             }
         }
-        if let Err(refusal) = self.try_publish(ClientId(0), namespace, publish) {
+        if keep {
+            self.keep_will(namespace, publish);
+        } else if let Err(refusal) = self.try_publish(ClientId(0), namespace, publish) {
             tracing::warn!(session = id.0, %refusal, "a will can't be published");
         }
+    }
+
+    /// Without space for a will, it stays with its session, which therefore does not end either, and is tried again.
+    fn delay_will(&mut self, id: SessionId) -> bool {
+        let sessions = &self.state.sessions;
+        let waits = sessions
+            .get(&id)
+            .is_some_and(|session| session.will.is_some());
+        let delayed = waits && self.may_grow().is_err();
+        if delayed {
+            self.session_timers
+                .insert((self.now.unix_ms + WILL_RETRY_MS, id));
+        }
+        delayed
     }
 
     fn fire_will_if_due(&mut self, id: SessionId) {
@@ -396,7 +424,7 @@ impl Shard {
             .sessions
             .get(&id)
             .is_some_and(|session| session.will_at_ms.is_some_and(|at| at <= self.now.unix_ms));
-        if due {
+        if due && !self.delay_will(id) {
             self.fire_will(id);
         }
     }
@@ -444,7 +472,9 @@ impl Shard {
             return;
         }
         if session.expires_at_ms.is_some_and(|at| at <= now) {
-            self.end_session(id);
+            if !self.delay_will(id) {
+                self.end_session(id);
+            }
         } else {
             self.fire_will_if_due(id);
         }

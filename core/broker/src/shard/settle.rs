@@ -191,7 +191,8 @@ impl Shard {
         };
         let due =
             now || self.journal.group_bytes() > 0 || self.now.monotonic_ms >= since + ACK_DELAY_MS;
-        if !due {
+        // While frames are held, ranges cost less memory than frames.
+        if !due || (self.held.any() && !now) {
             return;
         }
         self.acked_since_ms = None;
@@ -211,6 +212,8 @@ impl Shard {
 
     /// When gathered acknowledgements are due.
     pub(crate) fn acked_due_ms(&self) -> Option<u64> {
-        self.acked_since_ms.map(|since| since + ACK_DELAY_MS)
+        self.acked_since_ms
+            .filter(|_| !self.held.any())
+            .map(|since| since + ACK_DELAY_MS)
     }
 }

@@ -187,6 +187,7 @@ impl World {
                     peer.unanswered = None;
                 }
             }
+            Err(Refusal::DiskFull) if self.tight => {}
             refused => assert!(!followed, "{name:?} refuses {ids:?}: {refused:?}"),
         }
     }

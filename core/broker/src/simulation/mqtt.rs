@@ -78,6 +78,10 @@ impl World {
     }
 
     pub(super) fn session_opened(&mut self, at: usize, result: Result<Reply, Refusal>) {
+        if self.tight && result == Err(Refusal::DiskFull) {
+            self.peers[at].opening = false;
+            return;
+        }
         let Ok(Reply::Session(opened)) = result else {
             panic!("no session: {result:?}");
         };

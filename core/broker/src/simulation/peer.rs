@@ -252,6 +252,9 @@ impl World {
                 self.facts.expect(queue, &ids);
             }
             (what @ (Ask::Publish(_, Some(_)) | Ask::Transact(..)), Err(refusal)) => {
+                if self.tight && refusal == Refusal::DiskFull {
+                    return;
+                }
                 panic!("{what:?} is refused: {refusal}");
             }
             (Ask::PublishOnce(packet, id), result) => self.published_once(at, packet, id, &result),

@@ -41,6 +41,8 @@ pub(super) struct World {
     pub(super) peers: Vec<Peer>,
     next_client: u64,
     life: Option<Life>,
+    /// The disk fills now and then.
+    pub(super) tight: bool,
 }
 
 /// From a start to the stop or crash after it.
@@ -89,12 +91,17 @@ impl World {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let files = SimFiles::new(seed, u64::MAX);
         let (env, clock) = files.env(seed);
-        let options = JournalOptions {
+        let mut options = JournalOptions {
             file_bytes: [32 << 10, 48 << 10, 128 << 10][random.random_range(0..3)],
             low_bytes: 0,
             reserve_bytes: 0,
             bytes_max: 0,
         };
+        let tight = random.random_bool(0.3);
+        if tight {
+            options.low_bytes = [0, 100 << 10][random.random_range(0..2)];
+            options.reserve_bytes = options.file_bytes * [0, 2, 4][random.random_range(0..3)];
+        }
         let config = BrokerConfig {
             tail_bytes_max: [1 << 10, 16 << 10, 1 << 20][random.random_range(0..3)],
             mailbox_bytes_max: [1 << 10, 1 << 20][random.random_range(0..2)],
@@ -120,6 +127,7 @@ impl World {
             peers: Vec::new(),
             next_client: 1,
             life: None,
+            tight,
         }
     }
 
@@ -193,7 +201,13 @@ impl World {
     /// Opens the journal, compares what is replayed with what was, and starts the shard.
     fn start(&mut self) {
         let dir = Path::new("/broker");
-        let opened = LocalJournal::open(&self.env, dir, self.options.clone(), Arc::new(|| {}));
+        let open = || LocalJournal::open(&self.env, dir, self.options.clone(), Arc::new(|| {}));
+        let mut opened = open();
+        if opened.is_err() && self.tight {
+            // Without space for a file there is no start, and nothing is lost by trying.
+            self.files.set_capacity(u64::MAX);
+            opened = open();
+        }
         let (mut journal, recovery) = opened.expect("a journal that opens");
         let last = recovery.last_lsn();
         assert!(
@@ -297,7 +311,11 @@ impl World {
             self.step(count);
             self.input(Input::Stop);
             self.step(1);
-            self.clean = true;
+            // Without space even a stop can't be noted.
+            self.clean = self
+                .life
+                .as_ref()
+                .is_some_and(|life| !life.shard.holds_frames());
         }
         self.life = None;
         if dice < 4 {
@@ -311,6 +329,14 @@ impl World {
 
     /// Something happens.
     fn something(&mut self) {
+        if self.tight && self.random.random_range(0..50) == 0 {
+            if self.chance(50) {
+                self.files
+                    .leave_free(self.random.random_range(0..200 << 10));
+            } else {
+                self.files.set_capacity(u64::MAX);
+            }
+        }
         match self.random.random_range(0..100) {
             0..30 => {
                 let at = self.random.random_range(0..self.peers.len());
@@ -361,7 +387,11 @@ impl World {
             job.run(&mut || {});
         }
         if let Some(preparer) = &mut life.preparer {
-            let _ = preparer.step().expect("the next file is prepared");
+            let prepared = preparer.step();
+            assert!(
+                prepared.is_ok() || self.tight,
+                "the next file can't be prepared: {prepared:?}"
+            );
         }
     }
 
@@ -474,6 +504,7 @@ impl World {
     /// Reads every log and drains every queue, and checks that nothing is missing.
     fn finish(&mut self) {
         // Sessions let go of what they hold by the restart; the other clients go.
+        self.files.set_capacity(u64::MAX);
         self.peers.truncate(0);
         for role in [Role::Kafka, Role::Amqp, Role::Mqtt(0)] {
             self.peers.push(Peer::new(role));
@@ -485,6 +516,11 @@ impl World {
         self.read_all(0);
         self.drain_queues(1);
         self.calm();
+        let life = self.life.as_ref().unwrap();
+        assert!(
+            life.shard.may_publish().is_ok(),
+            "there is space, and publishers wait"
+        );
         self.check_retained();
         self.facts.check_logs();
         if std::env::var_os("OMNILOG_SIM_TELL").is_some() {
