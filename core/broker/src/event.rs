@@ -224,6 +224,12 @@ pub(crate) enum Event {
         last: u64,
         lane: u16,
     },
+    /// Keys were compacted below this offset, at this Unix time in milliseconds.
+    LogCleaned {
+        partition: u64,
+        until: i64,
+        at_ms: i64,
+    },
 }
 
 /// The durable queues that hold a record.

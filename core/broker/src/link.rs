@@ -115,12 +115,15 @@ pub(crate) fn take_apart(
     topic: &Name,
 ) -> Option<PulledBatch> {
     if !stored.envelopes.is_empty() {
-        let count = stored.envelopes.len();
-        let records = (base_offset..).zip(base_sequence..).take(count).collect();
+        let numbers = |delta: i32| {
+            let sequence = base_sequence + u64::try_from(delta).ok()?;
+            Some((base_offset + i64::from(delta), sequence))
+        };
+        let records = deltas(stored)?.into_iter().map(numbers);
         return Some(PulledBatch {
             routed: true,
+            records: records.collect::<Option<_>>()?,
             stored: Arc::new(stored.clone()),
-            records,
         });
     }
     let batch = RecordBatch::parse(stored.batch.clone()).ok()?;
@@ -170,6 +173,21 @@ pub(crate) fn take_apart(
         stored: Arc::new(stored),
         records: numbers,
     })
+}
+
+/// How far each record of a gathered batch is from the first: one after another, but for those that compaction left out.
+fn deltas(stored: &StoredBatch) -> Option<Vec<i32>> {
+    let count = i32::try_from(stored.envelopes.len()).ok()?;
+    let last = i32::from_be_bytes(stored.batch.get(23..27)?.try_into().ok()?);
+    if last == count - 1 {
+        return Some((0..count).collect());
+    }
+    let batch = RecordBatch::parse(stored.batch.clone()).ok()?;
+    let records = batch.records(EXPANDED_BYTES_MAX).ok()?;
+    let deltas = records
+        .iter()
+        .map(|record| record.ok().map(|record| record.offset_delta));
+    deltas.collect()
 }
 
 /// The envelope of a record that a Kafka client wrote: its headers are all the user's.

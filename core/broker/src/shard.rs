@@ -7,6 +7,7 @@ mod append;
 mod atomic;
 mod checkpoint;
 mod clients;
+mod compaction;
 mod consume;
 mod dispatch;
 mod exchanges;
@@ -42,6 +43,8 @@ use crate::tail::Tail;
 pub(crate) use checkpoint::CheckpointJob;
 use checkpoint::Progress;
 use clients::ClientState;
+#[cfg(test)]
+pub(crate) use compaction::CompactionJob;
 pub(crate) use dispatch::published_qos;
 use fetch::ParkedFetch;
 use omnilog_ledger::{Journal, Lsn, Section, ShardId};
@@ -104,6 +107,7 @@ pub(crate) struct Shard {
     /// Files in which nothing lives as of a frame.
     dead_files: Option<(Lsn, Vec<u32>)>,
     checkpoint: Progress,
+    compaction: compaction::Progress,
     /// Reads that links want done, taken by whoever drives the shard.
     link_jobs: Vec<LinkJob>,
     /// Somebody waits for what this step writes.
@@ -161,6 +165,7 @@ impl Shard {
             }
         }
         self.run_timers();
+        self.gather_facts();
         self.dispatch_dirty();
         self.flush_acked(false);
         self.submit();

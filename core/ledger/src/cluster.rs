@@ -18,7 +18,7 @@ pub use job::{Clustering, Judge, Plan};
 
 use crate::env::Env;
 use crate::format;
-use crate::reader::{Contents, Shelf, ShelfFile};
+use crate::reader::{Contents, LogRange, Shelf, ShelfFile};
 use manifest::Manifest;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -138,17 +138,36 @@ impl Clusters {
         self.inner.lock().replaced.remove(&file);
     }
 
-    /// Sums up what a judge says lives of a file: bytes, and the batches to look at. `None` if it is not there.
-    pub fn live_bytes(&self, file: u32, judge: &mut dyn Judge) -> io::Result<Option<(u64, usize)>> {
+    /// Bytes that a file should have.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// How many batches a file holds.
+    pub fn entries(&self, file: u32) -> io::Result<usize> {
+        let found = self.shelf.look_into(file)?;
+        Ok(found.map_or(0, |(_, footer)| footer.entries.len()))
+    }
+
+    /// Sums up what a judge says lives of a file, and what there is, in bytes. `None` if it is not there.
+    pub fn live_bytes(&self, file: u32, judge: &mut dyn Judge) -> io::Result<Option<(u64, u64)>> {
         let Some((_, footer)) = self.shelf.look_into(file)? else {
             return Ok(None);
         };
-        let live = footer
-            .entries
-            .iter()
-            .map(|entry| u64::from(judge.weigh(entry)))
-            .sum();
-        Ok(Some((live, footer.entries.len())))
+        let live = footer.entries.iter().map(|entry| judge.weigh(entry));
+        let live = live.map(u64::from).sum();
+        let all = footer.entries.iter().map(|entry| entry.length);
+        Ok(Some((live, all.map(u64::from).sum::<u64>().max(1))))
+    }
+
+    /// Goes through a log's entries in offset order, and the files they lie in, for as long as `visit` says to go on.
+    pub fn visit(
+        &self,
+        range: LogRange<'_>,
+        visit: &mut dyn FnMut(u32, &format::Entry) -> bool,
+    ) -> io::Result<()> {
+        self.shelf
+            .visit(range, &mut |file, _, entry| Ok(visit(file, entry)))
     }
 
     /// Begins to cluster these files.

@@ -309,7 +309,7 @@ impl Shelf {
     }
 
     /// Goes through a log's entries in offset order, within the range, for as long as `visit` wants more.
-    fn visit(
+    pub(crate) fn visit(
         &self,
         range: LogRange<'_>,
         visit: &mut dyn FnMut(u32, &ShelfFile, &Entry) -> io::Result<bool>,

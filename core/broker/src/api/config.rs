@@ -49,6 +49,8 @@ pub struct BrokerConfig {
     pub checkpoint_bytes: u64,
     /// A checkpoint is due after this many milliseconds in which anything was written.
     pub checkpoint_ms: u64,
+    /// Sealed journal files that may wait to be clustered.
+    pub unclustered_files_max: usize,
 }
 
 impl Default for BrokerConfig {
@@ -72,6 +74,7 @@ impl Default for BrokerConfig {
             auto_names_max: 1_000_000,
             checkpoint_bytes: 256 << 20,
             checkpoint_ms: 30_000,
+            unclustered_files_max: 32,
         }
     }
 }

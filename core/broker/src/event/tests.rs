@@ -141,6 +141,14 @@ fn written() -> Vec<(Event, &'static str)> {
             },
             "27 01 04 ac02 ac02 e807",
         ),
+        (
+            Event::LogCleaned {
+                partition: 5,
+                until: 42,
+                at_ms: 7,
+            },
+            "28 05 54 0e",
+        ),
     ]
 }
 

@@ -323,10 +323,11 @@ fn read_batches(part: ColdFetched, reader: &dyn SectionReader) -> Fetched {
                 };
                 match reader.by_offset(range, bytes_max, at_least_one) {
                     Ok(sections) if sections.is_empty() => {
-                        // A hole: an empty batch leads the reader over it.
-                        fetched
-                            .batches
-                            .push(RecordBatch::empty(offset, until - 1).to_bytes());
+                        // A hole: an empty batch leads the reader over it. What is only too large is none.
+                        if at_least_one || is_hole(reader, range) {
+                            let empty = RecordBatch::empty(offset, until - 1);
+                            fetched.batches.push(empty.to_bytes());
+                        }
                     }
                     Ok(sections) => {
                         fetched
@@ -339,6 +340,16 @@ fn read_batches(part: ColdFetched, reader: &dyn SectionReader) -> Fetched {
         }
     }
     fetched
+}
+
+/// Is there nothing in this part of a log?
+fn is_hole(reader: &dyn SectionReader, range: LogRange<'_>) -> bool {
+    let mut hole = true;
+    let walked = reader.walk(range, &mut |_| {
+        hole = false;
+        false
+    });
+    hole && walked.is_ok()
 }
 
 /// The first record at or after a time, or the one with the greatest timestamp.

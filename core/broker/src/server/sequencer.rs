@@ -10,6 +10,8 @@ use crate::shard::{Now, Shard};
 use omnilog_ledger::Env;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -21,6 +23,9 @@ const FEW: usize = 64;
 const ROOM_MIN: u64 = 4 << 20;
 /// A checkpoint's writer rests this long between its steps, so that the journal's syncs need not wait.
 const CHECKPOINT_PAUSE: Duration = Duration::from_millis(250);
+/// Compaction reads and writes so much at a time, and rests in between: 32 MiB a second at the most.
+const COMPACTION_STEP: u64 = 1 << 20;
+const COMPACTION_PAUSE: Duration = Duration::from_millis(32);
 
 /// How the sequencer ended: not yet, cleanly, or why it could not go on.
 pub(crate) type Ended = Option<Result<(), String>>;
@@ -33,6 +38,9 @@ pub(crate) struct Sequencer {
     /// Nothing before the shard is open.
     driven: Mutex<Option<Driven>>,
     ended: watch::Sender<Ended>,
+    /// The thread that compacts, or did last; it ends soon after this says so.
+    compaction: Mutex<Option<JoinHandle<()>>>,
+    stopping: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -49,6 +57,8 @@ impl Sequencer {
             env,
             driven: Mutex::new(None),
             ended: watch::channel(None).0,
+            compaction: Mutex::new(None),
+            stopping: Arc::default(),
         }
     }
 
@@ -117,6 +127,11 @@ impl Sequencer {
             self.intake.take(INPUTS_MAX, &mut driven.inputs);
             due = self.step(driven);
         }
+        self.stopping.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.compaction.lock().take() {
+            // One that panicked has said so.
+            let _ = thread.join();
+        }
         // The journal's waker leads back here: this ends the circle, and closes the journal.
         self.driven.lock().take();
     }
@@ -147,6 +162,20 @@ impl Sequencer {
             let thread = std::thread::Builder::new().name("checkpoint".to_owned());
             if let Err(error) = thread.spawn(body) {
                 tracing::error!(%error, "no thread for a checkpoint");
+            }
+        }
+        if let Some(mut job) = shard.take_compaction_job() {
+            let stopping = self.stopping.clone();
+            let body = move || {
+                // One that is not finished has changed nothing.
+                while !stopping.load(Ordering::Relaxed) && job.step(COMPACTION_STEP) {
+                    std::thread::sleep(COMPACTION_PAUSE);
+                }
+            };
+            let thread = std::thread::Builder::new().name("compaction".to_owned());
+            match thread.spawn(body) {
+                Ok(thread) => *self.compaction.lock() = Some(thread),
+                Err(error) => tracing::error!(%error, "no thread for a compaction"),
             }
         }
         if let Some(why) = shard.failure() {

@@ -209,6 +209,8 @@ impl Shard {
                         Some(from.map_or(link.next_offset, |from: i64| from.min(link.next_offset)));
                 }
             }
+            // What may be on its way out is not read before that is over.
+            let from = from.filter(|from| *from >= self.cleaned_below(partition));
             // A read that is under way looks again when it comes back.
             if let Some(from) = from.filter(|_| !reading) {
                 self.start_read(partition, from);

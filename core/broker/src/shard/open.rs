@@ -109,6 +109,7 @@ impl Shard {
             next_retention_ms: now.monotonic_ms,
             dead_files: None,
             checkpoint: Default::default(),
+            compaction: Default::default(),
             link_jobs: Vec::new(),
             urgent: false,
             link_news: BTreeSet::new(),

@@ -26,6 +26,7 @@ impl Shard {
             self.next_retention_ms = now + IDLE_MS;
             self.watch_space();
             self.retain();
+            self.compact_if_due();
         }
         self.checkpoint_if_due();
     }
@@ -41,7 +42,7 @@ impl Shard {
 
     /// Milliseconds until something is due.
     pub(crate) fn next_due_ms(&self) -> u64 {
-        if !self.dirty.is_empty() || !self.credited.is_empty() {
+        if !self.dirty.is_empty() || !self.credited.is_empty() || self.compaction_presses() {
             return 0;
         }
         let now = self.now.monotonic_ms;

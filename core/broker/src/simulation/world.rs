@@ -55,6 +55,7 @@ struct Life {
     inputs: VecDeque<Input>,
     link_jobs: Vec<LinkJob>,
     checkpoint: Option<crate::shard::CheckpointJob>,
+    compaction: Option<Box<crate::shard::CompactionJob>>,
 }
 
 /// Whatever is held has its record.
@@ -108,6 +109,7 @@ impl World {
             checkpoint_bytes: [8 << 10, 64 << 10][random.random_range(0..2)],
             checkpoint_ms: 5000,
             retention_bytes_default: 4000,
+            unclustered_files_max: [1, 4, 32][random.random_range(0..3)],
             window_bytes_default: [2000, 20_000][random.random_range(0..2)],
             ..BrokerConfig::default()
         };
@@ -172,6 +174,7 @@ impl World {
             inputs: VecDeque::new(),
             link_jobs: Vec::new(),
             checkpoint: None,
+            compaction: None,
         });
         self.set_up();
         for _ in 0..self.random.random_range(10..1000) {
@@ -266,6 +269,7 @@ impl World {
             inputs: VecDeque::new(),
             link_jobs: Vec::new(),
             checkpoint: None,
+            compaction: None,
         });
         self.clean = false;
         for at in 0..self.peers.len() {
@@ -386,6 +390,11 @@ impl World {
         if let Some(job) = life.checkpoint.take() {
             job.run(&mut || {});
         }
+        if let Some(job) = &mut life.compaction
+            && !job.step([512, 8 << 10, 1 << 20][self.random.random_range(0..3)])
+        {
+            life.compaction = None;
+        }
         if let Some(preparer) = &mut life.preparer {
             let prepared = preparer.step();
             assert!(
@@ -418,6 +427,9 @@ impl World {
         life.link_jobs.extend(life.shard.take_link_jobs());
         if let Some(job) = life.shard.take_checkpoint_job() {
             life.checkpoint = Some(job);
+        }
+        if let Some(job) = life.shard.take_compaction_job() {
+            life.compaction = Some(job);
         }
         assert_eq!(life.shard.failure(), None);
         self.synced = life.syncer.as_ref().map_or(Lsn::MAX, Syncer::synced);
@@ -541,11 +553,12 @@ impl World {
         self.facts.check_queues();
         if std::env::var_os("OMNILOG_SIM_TELL").is_some() {
             eprintln!(
-                "{} acknowledged, {} delivered, frame {}, files {:?}, checkpoints {:?}",
+                "{} acknowledged, {} delivered, frame {}, files {:?}, clustered {:?}, checkpoints {:?}",
                 self.facts.acknowledged,
                 self.facts.deliveries,
                 self.synced,
                 self.env.files.list(Path::new("/broker/journal")),
+                self.env.files.list(Path::new("/broker/clusters")),
                 self.env.files.list(Path::new("/broker/checkpoints")),
             );
         }

@@ -29,7 +29,8 @@ impl State {
             | Event::TopicAltered { .. }
             | Event::PartitionsAdded { .. }
             | Event::TopicDeleted { .. }
-            | Event::LogStartMoved { .. } => self.apply_topic(event),
+            | Event::LogStartMoved { .. }
+            | Event::LogCleaned { .. } => self.apply_topic(event),
             Event::Appended { section } => {
                 if let Some(section) = sections.get(*section as usize) {
                     self.sequences_taken(section);

@@ -31,6 +31,7 @@ const ALIAS: u8 = b'k';
 const LINK: u8 = b'l';
 const RANK: u8 = b'p';
 const ORPHAN: u8 = b'q';
+const CLEANED: u8 = b'm';
 
 #[derive(Serialize, Deserialize)]
 struct Counters {
@@ -118,6 +119,10 @@ impl State {
         }
         for partition in self.partitions.values() {
             pages.add(PARTITION, &[&partition.key.to_be_bytes()], partition)?;
+            if !partition.cleaned.is_empty() {
+                let value = (partition.key, &partition.cleaned);
+                pages.add(CLEANED, &[&partition.key.to_be_bytes()], &value)?;
+            }
         }
         for queue in self.queues.values().filter(|queue| queue.durable()) {
             self.save_queue(queue, &mut pages)?;
@@ -289,6 +294,12 @@ impl State {
                         partition.linked = true;
                     }
                     state.links.insert((partition, queue), link);
+                }
+                Some(&CLEANED) => {
+                    let (key, cleaned): (u64, Vec<(i64, i64)>) = postcard::from_bytes(value)?;
+                    if let Some(partition) = state.partitions.get_mut(&key) {
+                        partition.cleaned = cleaned;
+                    }
                 }
                 _ => {}
             }

@@ -38,6 +38,9 @@ pub(crate) struct Partition {
     pub(crate) producers: Rare<BTreeMap<i64, Producer>>,
     /// The greatest timestamp so far.
     pub(crate) max_timestamp: i64,
+    /// Up to where its keys were compacted, and when, oldest first. Saved beside it.
+    #[serde(skip)]
+    pub(crate) cleaned: Vec<(i64, i64)>,
     /// The end of what is released to readers.
     #[serde(skip)]
     pub(crate) high_watermark: i64,
@@ -76,6 +79,8 @@ pub(crate) struct ProducedBatch {
     pub(crate) base_offset: i64,
 }
 
+/// How many rounds of compaction are remembered, to know how long tombstones have been there.
+const CLEANED: usize = 32;
 /// How many batches of a producer are told apart.
 const PRODUCER_BATCHES: usize = 5;
 
@@ -105,6 +110,7 @@ impl Partition {
             spans: SmallVec::new(),
             producers: Rare::default(),
             max_timestamp: -1,
+            cleaned: Vec::new(),
             high_watermark: 0,
             recent: Rare::default(),
             linked: false,
@@ -202,6 +208,15 @@ impl Partition {
         let mut spans = self.spans.iter();
         let first = spans.find(|span| span.max_timestamp >= time_ms);
         first.map(|span| span.file).into_iter().collect()
+    }
+
+    /// Notes that keys were compacted below this offset.
+    pub(crate) fn cleaned_below(&mut self, until: i64, at_ms: i64) {
+        self.cleaned.push((until, at_ms));
+        if self.cleaned.len() > CLEANED {
+            // The oldest counts from the time of the next: its tombstones stay a little longer.
+            self.cleaned.remove(0);
+        }
     }
 
     /// The epoch in which the record at this offset was written.

@@ -33,7 +33,7 @@ pub trait Judge: Send {
         plan: &Plan,
         section: Section,
     ) -> io::Result<Option<Section>>;
-    /// Reads what must be known of a section before any is written.
+    /// Learns what must be known of a section before any is written. They come by partition and offset.
     fn study(&mut self, entry: &Entry, section: &Section) -> io::Result<()>;
     /// Is a section's batch as it was written?
     fn sound(&self, section: &Section) -> bool;
@@ -83,10 +83,13 @@ impl Clustering {
                 inputs.insert(*id, found);
             }
         }
-        let study = inputs
+        let mut study: Vec<(u32, Entry)> = inputs
             .iter()
             .flat_map(|(id, (_, footer))| footer.entries.iter().map(|entry| (*id, *entry)))
             .collect();
+        study.sort_unstable_by_key(|(_, entry)| {
+            std::cmp::Reverse((entry.partition, entry.base_offset))
+        });
         Ok(Self {
             clusters,
             away: inputs.keys().copied().collect(),

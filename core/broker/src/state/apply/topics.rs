@@ -133,6 +133,15 @@ impl State {
                     }
                 }
             }
+            Event::LogCleaned {
+                partition,
+                until,
+                at_ms,
+            } => {
+                if let Some(partition) = self.partitions.get_mut(partition) {
+                    partition.cleaned_below(*until, *at_ms);
+                }
+            }
             _ => {}
         }
     }

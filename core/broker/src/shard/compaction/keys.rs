@@ -1,0 +1,169 @@
+//! Key compaction: of each key only the last record stays, as Kafka's log cleaner does it.
+
+use crate::api::CleanupPolicy;
+use crate::shard::compaction::judge::retain;
+use crate::shard::compaction::number;
+use crate::state::partition::{Partition, Topic};
+use omnilog_ledger::Section;
+use omnilog_ledger::format::Entry;
+use omnilog_record::RecordBatch;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+
+/// Keys that one round can tell apart; a log with more is cleaned in several.
+const KEYS_MAX: usize = 4 << 20;
+/// A batch expands to at most this.
+const EXPANDED_BYTES_MAX: usize = 64 << 20;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// A log whose keys are to be compacted.
+#[derive(Debug)]
+pub(crate) struct Cleaning {
+    pub(super) partition: u64,
+    pub(super) log_start: i64,
+    /// Everything below was cleaned before.
+    pub(super) cleaned: i64,
+    /// Up to here it may be cleaned: what is beyond is too new, not stable, or not read by every link yet.
+    pub(super) until: i64,
+    /// It is cleaned when this share of it is dirty.
+    pub(super) ratio: f64,
+    /// A record stays this long at the least.
+    pub(super) lag_ms_min: i64,
+    /// A record that is as old makes the log be cleaned, however little of it is dirty.
+    pub(super) lag_ms_max: i64,
+    /// A tombstone stays this long after it was cleaned first.
+    tombstone_ms: i64,
+    /// Offsets up to which it was cleaned, and when.
+    points: Vec<(i64, i64)>,
+    /// Batches of which the header stays: the last of each producer.
+    last_batches: BTreeSet<i64>,
+    /// The newest offset of each key: two hashes with secrets of their own, so that nobody can make keys collide.
+    newest: HashMap<(u64, u64), i64>,
+    secrets: (RandomState, RandomState),
+}
+
+impl Cleaning {
+    /// How this log is to be cleaned, if it is a compacted one.
+    pub(super) fn of(topic: &Topic, partition: &Partition) -> Option<Self> {
+        if !matches!(
+            topic.settings.cleanup,
+            Some(CleanupPolicy::Compact | CleanupPolicy::CompactDelete)
+        ) {
+            return None;
+        }
+        let settings = &topic.settings;
+        let ratio = settings
+            .others
+            .iter()
+            .find(|(name, _)| name == "min.cleanable.dirty.ratio")
+            .and_then(|(_, value)| value.parse().ok());
+        Some(Self {
+            partition: partition.key,
+            log_start: partition.log_start,
+            cleaned: partition.cleaned.last().map_or(0, |(until, _)| *until),
+            until: partition.high_watermark,
+            ratio: ratio.unwrap_or(0.5),
+            lag_ms_min: number(settings, "min.compaction.lag.ms").unwrap_or(0),
+            lag_ms_max: number(settings, "max.compaction.lag.ms").unwrap_or(i64::MAX),
+            tombstone_ms: number(settings, "delete.retention.ms").unwrap_or(DAY_MS),
+            points: partition.cleaned.clone(),
+            last_batches: partition
+                .producers
+                .values()
+                .filter_map(|producer| producer.batches.back())
+                .map(|batch| batch.base_offset)
+                .collect(),
+            newest: HashMap::new(),
+            secrets: (RandomState::new(), RandomState::new()),
+        })
+    }
+
+    /// Is there anything that was not cleaned yet?
+    pub(super) fn worth_a_look(&self) -> bool {
+        self.until > self.cleaned.max(self.log_start)
+    }
+
+    fn hash(&self, key: &[u8]) -> (u64, u64) {
+        (self.secrets.0.hash_one(key), self.secrets.1.hash_one(key))
+    }
+
+    pub(super) fn studies(&self, entry: &Entry) -> bool {
+        let last = entry.base_offset + i64::from(entry.last_delta);
+        last >= self.cleaned.max(self.log_start)
+    }
+
+    /// Notes the keys of a batch. Batches come in offset order.
+    pub(super) fn study(&mut self, section: &Section) -> io::Result<()> {
+        if section.base_offset >= self.until {
+            return Ok(());
+        }
+        let batch = RecordBatch::parse(section.batch.clone()).map_err(io::Error::other)?;
+        if opaque(&batch) {
+            return Ok(());
+        }
+        let records = batch
+            .records(EXPANDED_BYTES_MAX)
+            .map_err(io::Error::other)?;
+        for record in records.iter() {
+            let record = record.map_err(io::Error::other)?;
+            let Some(key) = record.key else { continue };
+            let offset = section.base_offset + i64::from(record.offset_delta);
+            self.newest.insert(self.hash(key), offset);
+        }
+        if self.newest.len() >= KEYS_MAX {
+            let end = section.base_offset + i64::from(section.last_delta) + 1;
+            self.until = self.until.min(end);
+        }
+        Ok(())
+    }
+
+    /// What stays of a batch.
+    pub(super) fn clean(
+        &self,
+        section: &Section,
+        now_ms: i64,
+        held: &dyn Fn(i32) -> bool,
+    ) -> io::Result<Option<Section>> {
+        let batch = RecordBatch::parse(section.batch.clone()).map_err(io::Error::other)?;
+        let end = section.base_offset + i64::from(section.last_delta);
+        // A batch that is cut by the border waits for the next round.
+        if opaque(&batch) || end >= self.until {
+            return Ok(Some(section.clone()));
+        }
+        let cleaned_at = self
+            .points
+            .iter()
+            .find(|(until, _)| end < *until)
+            .map(|(_, at)| *at);
+        let tombstones_go =
+            cleaned_at.is_some_and(|at| now_ms >= at.saturating_add(self.tombstone_ms));
+        let kept = retain(section, &batch, &mut |record| {
+            if held(record.offset_delta) {
+                return true;
+            }
+            let Some(key) = record.key else { return false };
+            let offset = section.base_offset + i64::from(record.offset_delta);
+            let newest = self.newest.get(&self.hash(key));
+            newest.is_none_or(|newest| *newest <= offset)
+                && (record.value.is_some() || !tombstones_go)
+        })?;
+        if kept.is_some() || !self.last_batches.contains(&section.base_offset) {
+            return Ok(kept);
+        }
+        // Nothing but the header: it says how far the producer came.
+        let empty = batch
+            .retain(EXPANDED_BYTES_MAX, |_| false)
+            .map_err(io::Error::other)?;
+        Ok(Some(Section {
+            batch: empty.to_bytes(),
+            ..section.clone()
+        }))
+    }
+}
+
+/// Batches that are left as they are: marks of transactions, and what belongs to one.
+fn opaque(batch: &RecordBatch) -> bool {
+    let attributes = batch.header().attributes;
+    attributes.is_control() || attributes.is_transactional()
+}
