@@ -23,6 +23,8 @@ pub(crate) enum Client {
     Mosquitto,
     Strace,
     Prlimit,
+    /// The privilege to mount file systems in a namespace of one's own.
+    Mounts,
 }
 
 /// How a case is carried out.

@@ -4,7 +4,7 @@
 //! the report, `{"skip": reason}` and `{"error": text}` decide, and exits with 0 only if the case held.
 
 use crate::case::Client;
-use crate::harness::Target;
+use crate::harness::{SmallDisk, Target};
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
@@ -56,6 +56,7 @@ impl Clients {
             Client::Mosquitto => program("mosquitto_pub").or_else(|| program("mosquitto_sub")),
             Client::Strace => program("strace"),
             Client::Prlimit => program("prlimit"),
+            Client::Mounts => SmallDisk::not_permitted(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod disks;
+mod full_disk;
 mod hostile;
 mod load;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 pub(super) fn cases() -> Vec<Case> {
     let strace: &[Client] = &[Client::Strace];
+    let mounts: &[Client] = &[Client::Mounts];
     let prlimit: &[Client] = &[Client::Prlimit];
     vec![
         own("kills_under_load", &[], 240, crashes::kills),
@@ -23,6 +25,12 @@ pub(super) fn cases() -> Vec<Case> {
             disks::failed_sync,
         ),
         own("full_disk_refuses_publishers", &[], 60, disks::full),
+        own(
+            "a_really_full_disk_loses_nothing",
+            mounts,
+            120,
+            full_disk::run,
+        ),
         own("hostile_bytes_on_kafka", prlimit, 90, hostile::kafka::run),
         own("hostile_bytes_on_amqp", prlimit, 90, hostile::amqp::run),
         own("hostile_bytes_on_mqtt", prlimit, 90, hostile::mqtt::run),
