@@ -30,6 +30,9 @@ const TRAILER: usize = 20;
 /// Generations kept.
 const GENERATIONS: usize = 2;
 
+/// Takes a key and its value.
+pub type EachEntry<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>;
+
 /// A key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
@@ -52,8 +55,24 @@ pub trait CheckpointStore: Send + Sync + std::fmt::Debug {
         entries: &mut dyn Iterator<Item = Pair>,
         pause: &mut dyn FnMut(),
     ) -> io::Result<()>;
-    /// The newest whole checkpoint; a damaged one is passed over for the generation before it.
-    fn load(&self) -> io::Result<Option<SavedCheckpoint>>;
+    /// The frame of the newest whole checkpoint, 0 if there is none; a damaged one is passed over for the generation
+    /// before it.
+    fn whole(&self) -> io::Result<Lsn>;
+    /// Reads a checkpoint: `each` gets its keys and values, in key order. It is not held in memory.
+    fn read(&self, lsn: Lsn, each: EachEntry<'_>) -> io::Result<()>;
+    /// All of the newest whole checkpoint at once, for a small one.
+    fn load(&self) -> io::Result<Option<SavedCheckpoint>> {
+        let lsn = self.whole()?;
+        if lsn == 0 {
+            return Ok(None);
+        }
+        let mut entries = Vec::new();
+        self.read(lsn, &mut |key, value| {
+            entries.push((key.to_vec(), value.to_vec()));
+            Ok(())
+        })?;
+        Ok(Some(SavedCheckpoint { lsn, entries }))
+    }
     /// The journal is needed from after this frame on: that of the older generation.
     fn oldest_lsn(&self) -> Lsn;
 }
@@ -66,6 +85,8 @@ pub struct LocalCheckpoints {
     /// By the frame they hold everything up to: their size.
     known: Mutex<BTreeMap<Lsn, u64>>,
     reserve: Option<Arc<Reserve>>,
+    /// The newest one, once it was read from end to end or written by this process.
+    whole: Mutex<Option<Lsn>>,
 }
 
 impl LocalCheckpoints {
@@ -95,6 +116,7 @@ impl LocalCheckpoints {
             dir: dir.to_owned(),
             known: Mutex::new(known),
             reserve: None,
+            whole: Mutex::new(None),
         })
     }
 
@@ -116,9 +138,9 @@ impl LocalCheckpoints {
         let mut newest = 0;
         let mut damaged = Vec::new();
         for (lsn, path) in found {
-            match read(&*env.files.open_read(&path)?)? {
-                Some(saved) if saved.lsn == lsn => newest = lsn,
-                _ => damaged.push(path),
+            match is_whole(&*env.files.open_read(&path)?, lsn)? {
+                true => newest = lsn,
+                false => damaged.push(path),
             }
         }
         Ok((newest, damaged))
@@ -218,6 +240,7 @@ impl CheckpointStore for LocalCheckpoints {
         self.env.files.sync_dir(&self.dir)?;
         let mut known = self.known.lock();
         known.insert(lsn, bytes);
+        *self.whole.lock() = Some(lsn);
         while known.len() > GENERATIONS {
             if let Some((oldest, _)) = known.pop_first() {
                 self.env.files.remove(&self.path(oldest))?;
@@ -226,29 +249,38 @@ impl CheckpointStore for LocalCheckpoints {
         Ok(())
     }
 
-    fn load(&self) -> io::Result<Option<SavedCheckpoint>> {
+    fn whole(&self) -> io::Result<Lsn> {
+        if let Some(lsn) = *self.whole.lock() {
+            return Ok(lsn);
+        }
         let known: Vec<Lsn> = self.known.lock().keys().rev().copied().collect();
-        let any = !known.is_empty();
         let mut damaged = Vec::new();
-        for lsn in known {
-            let file = self.env.files.open_read(&self.path(lsn))?;
-            match read(&*file)? {
-                Some(saved) if saved.lsn == lsn => {
-                    self.put_aside(&damaged)?;
-                    return Ok(Some(saved));
-                }
-                _ => tracing::warn!(lsn, "a checkpoint is damaged; the one before it is used"),
+        for lsn in &known {
+            if is_whole(&*self.env.files.open_read(&self.path(*lsn))?, *lsn)? {
+                self.put_aside(&damaged)?;
+                *self.whole.lock() = Some(*lsn);
+                return Ok(*lsn);
             }
+            tracing::warn!(lsn, "a checkpoint is damaged; the one before it is used");
             // It must not count as a generation: the next one would push out the last that is whole.
-            damaged.push(lsn);
+            damaged.push(*lsn);
         }
-        if any {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "every checkpoint is damaged",
-            ));
+        if known.is_empty() {
+            return Ok(0);
         }
-        Ok(None)
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "every checkpoint is damaged",
+        ))
+    }
+
+    fn read(&self, lsn: Lsn, each: EachEntry<'_>) -> io::Result<()> {
+        let file = self.env.files.open_read(&self.path(lsn))?;
+        if read(&*file, each)? == Some(lsn) {
+            return Ok(());
+        }
+        let what = format!("checkpoint {lsn} is damaged");
+        Err(io::Error::new(io::ErrorKind::InvalidData, what))
     }
 
     fn oldest_lsn(&self) -> Lsn {
@@ -334,8 +366,13 @@ impl Writer<'_> {
     }
 }
 
-/// Reads a checkpoint; `None` if any part of it is damaged.
-fn read(file: &dyn File) -> io::Result<Option<SavedCheckpoint>> {
+/// Can all of it be read?
+fn is_whole(file: &dyn File, lsn: Lsn) -> io::Result<bool> {
+    Ok(read(file, &mut |_, _| Ok(()))? == Some(lsn))
+}
+
+/// Reads a checkpoint, a page at a time; `None` if any part of it is damaged.
+fn read(file: &dyn File, each: EachEntry<'_>) -> io::Result<Option<Lsn>> {
     let length = file.len()?;
     let Some(at) = length.checked_sub(TRAILER as u64) else {
         return Ok(None);
@@ -354,7 +391,6 @@ fn read(file: &dyn File) -> io::Result<Option<SavedCheckpoint>> {
     let Some((lsn, pages)) = parse_manifest(&manifest) else {
         return Ok(None);
     };
-    let mut entries = Vec::new();
     for page in pages {
         let Some(head) = read_exact(file, page, 8)? else {
             return Ok(None);
@@ -368,11 +404,19 @@ fn read(file: &dyn File) -> io::Result<Option<SavedCheckpoint>> {
         let Some(body) = read_exact(file, page + 8, length as usize)? else {
             return Ok(None);
         };
-        if crc32c::crc32c(&body) != crc || parse_page(&body, &mut entries).is_none() {
+        if crc32c::crc32c(&body) != crc {
             return Ok(None);
         }
+        let mut rest = &body[..];
+        while !rest.is_empty() {
+            let Some((key, value, behind)) = parse_entry(rest) else {
+                return Ok(None);
+            };
+            each(key, value)?;
+            rest = behind;
+        }
     }
-    Ok(Some(SavedCheckpoint { lsn, entries }))
+    Ok(Some(lsn))
 }
 
 fn read_exact(file: &dyn File, position: u64, length: usize) -> io::Result<Option<Vec<u8>>> {
@@ -414,15 +458,12 @@ fn parse_manifest(manifest: &[u8]) -> Option<(Lsn, Vec<u64>)> {
     Some((lsn, pages))
 }
 
-fn parse_page(mut page: &[u8], entries: &mut Vec<Pair>) -> Option<()> {
-    while !page.is_empty() {
-        let key_length = usize::from(u16::from_le_bytes(page.get(..2)?.try_into().ok()?));
-        let value_length = u32_at(page, 2)? as usize;
-        let key = page.get(6..6 + key_length)?.to_vec();
-        let end = (6 + key_length).checked_add(value_length)?;
-        let value = page.get(6 + key_length..end)?.to_vec();
-        entries.push((key, value));
-        page = page.get(end..)?;
-    }
-    Some(())
+/// A page's first entry, and what is behind it.
+fn parse_entry(page: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let key_length = usize::from(u16::from_le_bytes(page.get(..2)?.try_into().ok()?));
+    let value_length = u32_at(page, 2)? as usize;
+    let key = page.get(6..6 + key_length)?;
+    let end = (6 + key_length).checked_add(value_length)?;
+    let value = page.get(6 + key_length..end)?;
+    Some((key, value, page.get(end..)?))
 }

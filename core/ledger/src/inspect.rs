@@ -2,9 +2,10 @@
 //! whole.
 
 use crate::env::{Env, File};
-use crate::format::{self, FileHeader, SECTOR};
+use crate::format::{self, DecodedFrame, FileHeader, SECTOR};
 use crate::frame::{Lsn, ShardId};
-use crate::recovery::{Scanned, find_footer, scan};
+use crate::recovery::find_footer;
+use crate::scan::{Groups, Scanned, scan};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -116,31 +117,37 @@ pub fn dump(env: &Env, dir: &Path, each: &mut dyn FnMut(FrameReport) -> bool) ->
         let (file, Ok(header)) = open(env, &path)? else {
             continue;
         };
-        for (frame, position) in scan(&*file, format::seed(&header), u64::MAX)?.frames {
-            let sections = frame.sections.iter().map(|(section, _)| SectionReport {
-                partition: section.partition,
-                base_offset: section.base_offset,
-                base_sequence: section.base_sequence,
-                last_delta: section.last_delta,
-                max_timestamp: section.max_timestamp,
-                envelope_bytes: section.envelope.len(),
-                batch_bytes: section.batch.len(),
-            });
-            let report = FrameReport {
-                file: header.file,
-                position,
-                lsn: frame.lsn,
-                epoch: header.epoch,
-                shard: frame.shard,
-                decision_bytes: frame.decision.len(),
-                sections: sections.collect(),
-            };
-            if !each(report) {
-                return Ok(());
+        let mut groups = Groups::new(&*file, format::seed(&header), u64::MAX)?;
+        while let Some(group) = groups.next()? {
+            for (frame, position) in group.frames {
+                if !each(report(&header, &frame, position)) {
+                    return Ok(());
+                }
             }
         }
     }
     Ok(())
+}
+
+fn report(header: &FileHeader, frame: &DecodedFrame, position: u64) -> FrameReport {
+    let sections = frame.sections.iter().map(|(section, _)| SectionReport {
+        partition: section.partition,
+        base_offset: section.base_offset,
+        base_sequence: section.base_sequence,
+        last_delta: section.last_delta,
+        max_timestamp: section.max_timestamp,
+        envelope_bytes: section.envelope.len(),
+        batch_bytes: section.batch.len(),
+    });
+    FrameReport {
+        file: header.file,
+        position,
+        lsn: frame.lsn,
+        epoch: header.epoch,
+        shard: frame.shard,
+        decision_bytes: frame.decision.len(),
+        sections: sections.collect(),
+    }
 }
 
 /// Reads the whole journal in this data directory and says whether it would open. `checkpoint`: the newest whole
@@ -202,22 +209,26 @@ fn inspect(env: &Env, path: PathBuf) -> io::Result<FileReport> {
         }
     };
     report.header = Some(header);
+    let mut sections = 0;
     let Scanned {
+        first_lsn,
+        last_lsn,
         frames,
         torn_at,
         declared_durable,
         clean,
         ..
-    } = scan(&*file, format::seed(&header), u64::MAX)?;
-    report.first_lsn = frames.first().map_or(0, |(frame, _)| frame.lsn);
-    report.last_lsn = frames.last().map_or(0, |(frame, _)| frame.lsn);
-    report.frames = frames.len() as u64;
+    } = scan(&*file, format::seed(&header), u64::MAX, &mut |frame, _| {
+        sections += frame.sections.len();
+    })?;
+    report.first_lsn = first_lsn;
+    report.last_lsn = last_lsn;
+    report.frames = frames;
     report.ends_at = torn_at;
     report.declared_durable = declared_durable;
     report.clean = clean;
     if let Some((_, _, footer)) = find_footer(&*file)? {
         report.sealed = true;
-        let sections: usize = frames.iter().map(|(frame, _)| frame.sections.len()).sum();
         if footer.last_lsn != report.last_lsn || footer.first_lsn != report.first_lsn {
             let (first, last) = (footer.first_lsn, footer.last_lsn);
             report.problem = Some(format!(

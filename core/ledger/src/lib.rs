@@ -19,10 +19,11 @@ mod prepare;
 mod reader;
 mod recovery;
 mod reserve;
+mod scan;
 pub mod sim;
 mod sync;
 
-pub use checkpoint::{CheckpointStore, LocalCheckpoints, Pair, SavedCheckpoint};
+pub use checkpoint::{CheckpointStore, EachEntry, LocalCheckpoints, Pair, SavedCheckpoint};
 pub use cluster::{Clustering, Clusters, Judge, Plan, is_clustered};
 pub use env::{Clock, Env, File, Files, Random};
 pub use fake::{FakeFrame, FakeJournal};

@@ -108,7 +108,7 @@ impl LocalJournal {
         let checkpoints = Arc::new(checkpoints.with_reserve(reserve.clone()));
         // Frames up to here are not needed: files that hold no others may be gone.
         let newest = checkpoints.newest_lsn();
-        let whole = checkpoints.load()?.map_or(0, |saved| saved.lsn);
+        let whole = checkpoints.whole()?;
         let recovered = recovery::recover(env, &journal_dir, newest, whole)?;
         let journal = recovered.journal.unwrap_or_else(|| {
             u128::from(env.random.next_u64()) << 64 | u128::from(env.random.next_u64())

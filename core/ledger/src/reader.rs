@@ -131,6 +131,9 @@ pub(crate) enum Contents {
     Sealed(u64, u64),
 }
 
+/// Files to look into, in order.
+type Shelved = VecDeque<(u32, ShelfFile)>;
+
 /// A file's index: of the open one as it grows, or a footer.
 enum Index {
     Open(Arc<OpenIndex>),
@@ -291,12 +294,12 @@ impl Shelf {
 
     /// The clustered files, and the journal files in order: these, or all if none of these is there. And whether that
     /// is all.
-    fn files(&self, wanted: &[u32]) -> (Vec<(u32, ShelfFile)>, VecDeque<(u32, ShelfFile)>, bool) {
+    fn files(&self, wanted: &[u32]) -> (Shelved, Shelved, bool) {
         let files = self.files.lock();
         let copy = |(id, file): (&u32, &ShelfFile)| (*id, file.clone());
         let clustered = files.iter().filter(|(id, _)| is_clustered(**id)).map(copy);
         let named = wanted.iter().filter_map(|id| files.get_key_value(id));
-        let mut journal: VecDeque<_> = named.map(copy).collect();
+        let mut journal: Shelved = named.map(copy).collect();
         let all = journal.is_empty();
         if all {
             journal = files

@@ -5,12 +5,11 @@
 //! acknowledged, and is cut off.
 
 use crate::env::{Env, File};
-use crate::format::{
-    self, DecodedFrame, Entry, FLAG_CLEAN, FileHeader, Footer, GROUP_HEADER, GroupHeader, SECTOR,
-};
+use crate::format::{self, DecodedFrame, Entry, FileHeader, Footer, SECTOR};
 use crate::frame::{Lsn, Section, ShardId};
 use crate::journal::FileInfo;
 use crate::reader::{Contents, ShelfFile, read_footer};
+use crate::scan::{Groups, Scanned, scan};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io;
@@ -97,141 +96,100 @@ impl Recovery {
         self.last_lsn
     }
 
-    /// The frames after this one, in order. Reads a file at a time.
+    /// The frames after this one, in order. Reads a group at a time.
     pub fn frames(&self, after: Lsn) -> impl Iterator<Item = io::Result<RecoveredFrame>> + '_ {
         self.files
             .iter()
             .filter(move |(id, ..)| self.sealed.get(id).is_none_or(|file| file.last_lsn > after))
-            .flat_map(move |(id, epoch, seed, file, end)| {
-                let frames = match scan(&**file, *seed, *end) {
-                    Ok(scanned) => scanned.frames,
-                    Err(error) => return vec![Err(error)].into_iter(),
-                };
-                let known = self.sealed.get(id).map_or(0, |file| file.last_lsn);
-                let whole = frames.last().map_or(0, |(frame, _)| frame.lsn) == known;
-                let mut found: Vec<io::Result<RecoveredFrame>> = frames
-                    .into_iter()
-                    .filter(|(frame, _)| frame.lsn > after)
-                    .map(|(frame, _)| {
-                        Ok(RecoveredFrame {
-                            lsn: frame.lsn,
-                            epoch: *epoch,
-                            shard: frame.shard,
-                            decision: frame.decision,
-                            sections: frame
-                                .sections
-                                .into_iter()
-                                .map(|(section, _)| section)
-                                .collect(),
-                            file: *id,
-                        })
-                    })
-                    .collect();
-                if !whole {
-                    let next = found
-                        .last()
-                        .and_then(|last| last.as_ref().ok())
-                        .map(|last| last.lsn + 1);
-                    let lsn = next.unwrap_or(after + 1);
-                    let what = format!("sealed journal file {id} is damaged at frame {lsn}");
-                    found.push(Err(io::Error::new(io::ErrorKind::InvalidData, what)));
-                }
-                found.into_iter()
+            .flat_map(move |file| {
+                let known = self.sealed.get(&file.0).map_or(0, |file| file.last_lsn);
+                Replay::new(file, known)
             })
+            .filter(move |frame| frame.as_ref().map_or(true, |frame| frame.lsn > after))
     }
 }
 
-/// What a file's bytes hold.
-pub(crate) struct Scanned {
-    /// Its valid frames and where each begins.
-    pub(crate) frames: Vec<(DecodedFrame, u64)>,
-    /// Where the next group would begin.
-    pub(crate) end: u64,
-    /// The first bad frame lies here, and there is something behind it.
-    pub(crate) torn_at: Option<u64>,
-    /// The greatest frame declared durable by any group of the file, valid frames or not.
-    pub(crate) declared_durable: Lsn,
-    /// The last group says that the journal was closed cleanly.
-    pub(crate) clean: bool,
+/// The frames of one file.
+struct Replay<'a> {
+    groups: io::Result<Groups<'a>>,
+    file: u32,
+    epoch: u32,
+    /// The last frame there is.
+    known: Lsn,
+    last: Lsn,
+    ahead: std::vec::IntoIter<(DecodedFrame, u64)>,
+    over: bool,
 }
 
-/// Reads a file's groups up to `limit`: frames until the first bad one, then only what later groups declare.
-pub(crate) fn scan(file: &dyn File, seed: u32, limit: u64) -> io::Result<Scanned> {
-    let length = usize::try_from(limit.min(file.len()?)).map_err(io::Error::other)?;
-    let mut bytes = vec![0; length];
-    let read = file.read_at(&mut bytes, 0)?;
-    bytes.truncate(read);
-    let bytes = Bytes::from(bytes);
-    let mut scanned = Scanned {
-        frames: Vec::new(),
-        end: SECTOR as u64,
-        torn_at: None,
-        declared_durable: 0,
-        clean: false,
-    };
-    let mut at = SECTOR;
-    let mut expected: Option<Lsn> = None;
-    while at + GROUP_HEADER <= bytes.len() {
-        let header = bytes
-            .get(at..)
-            .and_then(|rest| GroupHeader::decode(rest, seed));
-        let Some(header) = header else {
-            // Not a group of this file's life: the end, or a hole in an unsynced tail. Later ones still declare.
-            scanned.torn_at.get_or_insert(at as u64);
-            at += SECTOR;
-            continue;
+impl<'a> Replay<'a> {
+    fn new((id, epoch, seed, file, end): &'a Replayed, known: Lsn) -> Self {
+        Self {
+            groups: Groups::new(&**file, *seed, *end),
+            file: *id,
+            epoch: *epoch,
+            known,
+            last: 0,
+            ahead: Vec::new().into_iter(),
+            over: false,
+        }
+    }
+
+    /// The next group's frames; `false` behind the last.
+    fn go_on(&mut self) -> io::Result<bool> {
+        let groups = match &mut self.groups {
+            Ok(groups) => groups,
+            Err(error) => return Err(io::Error::new(error.kind(), error.to_string())),
         };
-        scanned.declared_durable = scanned.declared_durable.max(header.durable_lsn);
-        let body = at + GROUP_HEADER;
-        let next = at + format::padded(GROUP_HEADER + header.length as usize);
-        if scanned.torn_at.is_none() {
-            let in_order = expected.is_none_or(|expected| expected == header.first_lsn);
-            // A group that was cut still has the frames before its first bad one.
-            let end = (body + header.length as usize).min(bytes.len());
-            let whole = if in_order {
-                read_frames(
-                    &bytes.slice(body..end),
-                    body,
-                    &header,
-                    seed,
-                    &mut scanned.frames,
-                )
-            } else {
-                Err(at)
-            };
-            match whole {
-                Ok(()) => {
-                    expected = Some(header.first_lsn + u64::from(header.frames));
-                    scanned.end = next as u64;
-                    scanned.clean = header.flags & FLAG_CLEAN != 0;
-                }
-                Err(bad) => scanned.torn_at = Some(bad as u64),
+        while let Some(group) = groups.next()? {
+            if !group.frames.is_empty() {
+                self.ahead = group.frames.into_iter();
+                return Ok(true);
+            }
+            if groups.torn_at().is_some() {
+                break;
             }
         }
-        at = next.max(at + SECTOR);
+        if self.last == self.known {
+            return Ok(false);
+        }
+        let (file, lsn) = (self.file, self.last + 1);
+        let what = format!("sealed journal file {file} is damaged at frame {lsn}");
+        Err(io::Error::new(io::ErrorKind::InvalidData, what))
     }
-    Ok(scanned)
 }
 
-/// Reads a group's frames; at the first bad one, says where it is.
-fn read_frames(
-    bytes: &Bytes,
-    start: usize,
-    header: &GroupHeader,
-    seed: u32,
-    into: &mut Vec<(DecodedFrame, u64)>,
-) -> Result<(), usize> {
-    let mut at = 0;
-    for number in 0..u64::from(header.frames) {
-        let frame = format::decode_frame(&bytes.slice(at..), seed);
-        let Some(frame) = frame.filter(|frame| frame.lsn == header.first_lsn + number) else {
-            return Err(start + at);
-        };
-        let length = frame.length;
-        into.push((frame, (start + at) as u64));
-        at += length;
+impl Iterator for Replay<'_> {
+    type Item = io::Result<RecoveredFrame>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.over {
+            if let Some((frame, _)) = self.ahead.next() {
+                self.last = frame.lsn;
+                let sections = frame.sections.into_iter();
+                return Some(Ok(RecoveredFrame {
+                    lsn: frame.lsn,
+                    epoch: self.epoch,
+                    shard: frame.shard,
+                    decision: frame.decision,
+                    sections: sections.map(|(section, _)| section).collect(),
+                    file: self.file,
+                }));
+            }
+            if self.last == self.known && self.known != 0 {
+                break;
+            }
+            match self.go_on() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    self.over = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        self.over = true;
+        None
     }
-    Ok(())
 }
 
 /// A file as it was found.
@@ -245,7 +203,7 @@ struct Surveyed {
 
 enum Found {
     Sealed(u64, u64, Footer),
-    Open(Scanned),
+    Open(Scanned, Vec<Entry>),
 }
 
 impl Surveyed {
@@ -253,10 +211,7 @@ impl Surveyed {
     fn range(&self) -> (Lsn, Lsn) {
         match &self.state {
             Found::Sealed(_, _, footer) => (footer.first_lsn, footer.last_lsn),
-            Found::Open(scanned) => {
-                let lsn = |found: Option<&(DecodedFrame, u64)>| found.map_or(0, |(f, _)| f.lsn);
-                (lsn(scanned.frames.first()), lsn(scanned.frames.last()))
-            }
+            Found::Open(scanned, _) => (scanned.first_lsn, scanned.last_lsn),
         }
     }
 
@@ -264,7 +219,7 @@ impl Surveyed {
     fn stops_at(&self) -> u64 {
         match &self.state {
             Found::Sealed(position, ..) => *position,
-            Found::Open(scanned) => scanned.torn_at.unwrap_or(scanned.end),
+            Found::Open(scanned, _) => scanned.torn_at.unwrap_or(scanned.end),
         }
     }
 }
@@ -299,7 +254,7 @@ pub(crate) fn recover(
             });
         }
         recovery.epoch = recovery.epoch.max(found.header.epoch);
-        if let Found::Open(scanned) = &found.state {
+        if let Found::Open(scanned, _) = &found.state {
             declared = declared.max(scanned.declared_durable);
         }
         let (first, last) = found.range();
@@ -331,7 +286,7 @@ pub(crate) fn recover(
         });
     }
     recovery.clean =
-        matches!(files.last(), Some(Surveyed { state: Found::Open(last), .. }) if last.clean);
+        matches!(files.last(), Some(Surveyed { state: Found::Open(last, _), .. }) if last.clean);
     for path in leftovers {
         env.files.remove(&path)?;
     }
@@ -347,7 +302,9 @@ pub(crate) fn recover(
             Found::Sealed(position, length, footer) => {
                 sealed_file(&mut recovery, &header, &file, position, length, footer)
             }
-            Found::Open(scanned) => seal(&mut recovery, &header, &file, &scanned)?,
+            Found::Open(scanned, entries) => {
+                seal(&mut recovery, &header, &file, &scanned, entries)?
+            }
         };
         recovery
             .files
@@ -391,7 +348,7 @@ fn survey(env: &Env, dir: &Path) -> Result<Survey, RecoveryError> {
                 let seed = format::seed(&header);
                 let state = match find_footer(&*file)? {
                     Some((position, length, footer)) => Found::Sealed(position, length, footer),
-                    None => Found::Open(scan(&*file, seed, u64::MAX)?),
+                    None => open_file(&*file, seed)?,
                 };
                 files.push(Surveyed {
                     header,
@@ -480,20 +437,10 @@ fn sealed_file(
     info
 }
 
-/// Seals a file behind its last good group.
-fn seal(
-    recovery: &mut Recovery,
-    header: &FileHeader,
-    file: &Arc<dyn File>,
-    scanned: &Scanned,
-) -> io::Result<FileInfo> {
+/// What an unsealed file holds.
+fn open_file(file: &dyn File, seed: u32) -> io::Result<Found> {
     let mut entries = Vec::new();
-    // A group counts as a whole or up to its bad frame: the frames before it are good and in order.
-    let end = scanned.frames.last().map_or(SECTOR as u64, |(frame, at)| {
-        format::padded(usize::try_from(*at).unwrap_or(usize::MAX) + frame.length) as u64
-    });
-    let end = end.max(scanned.end);
-    for (frame, at) in &scanned.frames {
+    let scanned = scan(file, seed, u64::MAX, &mut |frame, at| {
         for (section, within) in &frame.sections {
             let length = format::SECTION_HEADER + section.envelope.len() + section.batch.len();
             entries.push(Entry {
@@ -503,14 +450,25 @@ fn seal(
                 last_delta: section.last_delta,
                 max_timestamp: section.max_timestamp,
                 shard: frame.shard,
-                position: u32::try_from(*at + *within as u64).unwrap_or(u32::MAX),
+                position: u32::try_from(at + *within as u64).unwrap_or(u32::MAX),
                 length: u32::try_from(length).unwrap_or(u32::MAX),
             });
         }
-    }
-    let first = scanned.frames.first().map_or(0, |(frame, _)| frame.lsn);
-    let last = scanned.frames.last().map_or(0, |(frame, _)| frame.lsn);
-    let footer = Footer::new(first, last, entries);
+    })?;
+    Ok(Found::Open(scanned, entries))
+}
+
+/// Seals a file behind its last good group.
+fn seal(
+    recovery: &mut Recovery,
+    header: &FileHeader,
+    file: &Arc<dyn File>,
+    scanned: &Scanned,
+    entries: Vec<Entry>,
+) -> io::Result<FileInfo> {
+    // A group counts as a whole or up to its bad frame: the frames before it are good and in order.
+    let end = scanned.frames_end.max(scanned.end);
+    let footer = Footer::new(scanned.first_lsn, scanned.last_lsn, entries);
     let bytes = footer.encode(end);
     // The file has room for it. It is cut behind its footer only then: what is given back may not be had again.
     file.write_at(&bytes, end)?;

@@ -28,13 +28,14 @@ impl State {
         shard: ShardId,
     ) -> io::Result<(Self, u64)> {
         let damaged = |error: postcard::Error| io::Error::new(io::ErrorKind::InvalidData, error);
-        let (mut state, after) = match journal.checkpoints().load()? {
-            Some(saved) => (
-                Self::load(namespaces, &saved.entries).map_err(damaged)?,
-                saved.lsn,
-            ),
-            None => (Self::new(namespaces), 0),
-        };
+        let mut state = Self::new(namespaces);
+        let checkpoints = journal.checkpoints();
+        let after = checkpoints.whole()?;
+        if after > 0 {
+            checkpoints.read(after, &mut |key, value| {
+                state.load_entry(key, value).map_err(damaged)
+            })?;
+        }
         let mut frames = 0;
         for frame in recovery.frames(after) {
             let frame = frame?;

@@ -198,113 +198,107 @@ impl State {
         }
     }
 
-    /// The state that was saved, over these namespaces.
-    pub(crate) fn load(namespaces: &[Name], entries: &[Pair]) -> Result<Self, postcard::Error> {
-        let mut state = Self::new(namespaces);
-        for (key, value) in entries {
-            match key.first() {
-                Some(&COUNTERS) => {
-                    let counters: Counters = postcard::from_bytes(value)?;
-                    state.next_sequence = counters.next_sequence;
-                    state.next_topic = counters.next_topic;
-                    state.next_queue = counters.next_queue;
-                    state.next_session = counters.next_session;
-                    state.next_partition = counters.next_partition;
-                    state.next_producer = counters.next_producer;
-                    state.epoch = counters.epoch;
-                    state.epochs = counters.epochs;
-                }
-                Some(&EXCHANGE) => {
-                    let (id, declared): (NamespaceId, DeclareExchange) =
-                        postcard::from_bytes(value)?;
-                    if let Some(names) = state.namespace_mut(id) {
-                        names
-                            .exchanges
-                            .insert(declared.name.clone(), Exchange::new(declared));
-                    }
-                }
-                Some(&TOPIC) => {
-                    let topic: Topic = postcard::from_bytes(value)?;
-                    if let Some(names) = state.namespace_mut(topic.namespace) {
-                        names.topics.insert(topic.name.clone(), topic.id);
-                        names.topic_uuids.insert(topic.uuid, topic.id);
-                    }
-                    state.topics.insert(topic.id, topic);
-                }
-                Some(&PARTITION) => {
-                    let partition: Partition = postcard::from_bytes(value)?;
-                    state.partitions.insert(partition.key, partition);
-                }
-                Some(&QUEUE) => state.load_queue(key, value)?,
-                Some(&ENTRIES) => {
-                    let (id, runs): (QueueId, Vec<(u64, u64)>) = postcard::from_bytes(value)?;
-                    if let Some(queue) = state.queues.get_mut(&id) {
-                        for (first, last) in runs {
-                            queue.ready.insert_run(first, last);
-                        }
-                    }
-                }
-                Some(&RANK) => {
-                    let (id, rank, runs): (QueueId, u16, Vec<(u64, u64)>) =
-                        postcard::from_bytes(value)?;
-                    if let Some(order) = state
-                        .queues
-                        .get_mut(&id)
-                        .and_then(|queue| queue.order.as_deref_mut())
-                    {
-                        for (first, last) in runs {
-                            order.put(rank, first, last);
-                        }
-                    }
-                }
-                Some(&ORPHAN) => {
-                    let (partition, topic): (u64, Name) = postcard::from_bytes(value)?;
-                    state.orphans.insert(partition, topic);
-                }
-                Some(&BINDING) => {
-                    let (namespace, binding): (NamespaceId, Binding) = postcard::from_bytes(value)?;
-                    state.apply(&crate::event::Event::Bound { namespace, binding }, &[]);
-                }
-                Some(&SESSION) => state.load_session(postcard::from_bytes(value)?),
-                Some(&GROUP) => {
-                    let (id, name, group): (NamespaceId, Name, Group) =
-                        postcard::from_bytes(value)?;
-                    if let Some(names) = state.namespace_mut(id) {
-                        names.groups.insert(name, group);
-                    }
-                }
-                Some(&RETAINED) => {
-                    let (id, topic, sequence): (NamespaceId, Name, u64) =
-                        postcard::from_bytes(value)?;
-                    if let Some(names) = state.namespace_mut(id) {
-                        names.retained.set(&topic, sequence);
-                    }
-                }
-                Some(&ALIAS) => {
-                    let (at, alias): (u64, Alias) = postcard::from_bytes(value)?;
-                    state.aliases.insert(at, alias);
-                }
-                Some(&LINK) => {
-                    let (partition, queue, link): (u64, QueueId, Link) =
-                        postcard::from_bytes(value)?;
-                    if let Some(taker) = state.queues.get_mut(&queue) {
-                        taker.linked_to.insert(partition);
-                    }
-                    if let Some(partition) = state.partitions.get_mut(&partition) {
-                        partition.linked = true;
-                    }
-                    state.links.insert((partition, queue), link);
-                }
-                Some(&CLEANED) => {
-                    let (key, cleaned): (u64, Vec<(i64, i64)>) = postcard::from_bytes(value)?;
-                    if let Some(partition) = state.partitions.get_mut(&key) {
-                        partition.cleaned = cleaned;
-                    }
-                }
-                _ => {}
+    /// Takes in an entry of a saved state; they come in key order.
+    pub(crate) fn load_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), postcard::Error> {
+        let state = self;
+        match key.first() {
+            Some(&COUNTERS) => {
+                let counters: Counters = postcard::from_bytes(value)?;
+                state.next_sequence = counters.next_sequence;
+                state.next_topic = counters.next_topic;
+                state.next_queue = counters.next_queue;
+                state.next_session = counters.next_session;
+                state.next_partition = counters.next_partition;
+                state.next_producer = counters.next_producer;
+                state.epoch = counters.epoch;
+                state.epochs = counters.epochs;
             }
+            Some(&EXCHANGE) => {
+                let (id, declared): (NamespaceId, DeclareExchange) = postcard::from_bytes(value)?;
+                if let Some(names) = state.namespace_mut(id) {
+                    names
+                        .exchanges
+                        .insert(declared.name.clone(), Exchange::new(declared));
+                }
+            }
+            Some(&TOPIC) => {
+                let topic: Topic = postcard::from_bytes(value)?;
+                if let Some(names) = state.namespace_mut(topic.namespace) {
+                    names.topics.insert(topic.name.clone(), topic.id);
+                    names.topic_uuids.insert(topic.uuid, topic.id);
+                }
+                state.topics.insert(topic.id, topic);
+            }
+            Some(&PARTITION) => {
+                let partition: Partition = postcard::from_bytes(value)?;
+                state.partitions.insert(partition.key, partition);
+            }
+            Some(&QUEUE) => state.load_queue(key, value)?,
+            Some(&ENTRIES) => {
+                let (id, runs): (QueueId, Vec<(u64, u64)>) = postcard::from_bytes(value)?;
+                if let Some(queue) = state.queues.get_mut(&id) {
+                    for (first, last) in runs {
+                        queue.ready.insert_run(first, last);
+                    }
+                }
+            }
+            Some(&RANK) => {
+                let (id, rank, runs): (QueueId, u16, Vec<(u64, u64)>) =
+                    postcard::from_bytes(value)?;
+                if let Some(order) = state
+                    .queues
+                    .get_mut(&id)
+                    .and_then(|queue| queue.order.as_deref_mut())
+                {
+                    for (first, last) in runs {
+                        order.put(rank, first, last);
+                    }
+                }
+            }
+            Some(&ORPHAN) => {
+                let (partition, topic): (u64, Name) = postcard::from_bytes(value)?;
+                state.orphans.insert(partition, topic);
+            }
+            Some(&BINDING) => {
+                let (namespace, binding): (NamespaceId, Binding) = postcard::from_bytes(value)?;
+                state.apply(&crate::event::Event::Bound { namespace, binding }, &[]);
+            }
+            Some(&SESSION) => state.load_session(postcard::from_bytes(value)?),
+            Some(&GROUP) => {
+                let (id, name, group): (NamespaceId, Name, Group) = postcard::from_bytes(value)?;
+                if let Some(names) = state.namespace_mut(id) {
+                    names.groups.insert(name, group);
+                }
+            }
+            Some(&RETAINED) => {
+                let (id, topic, sequence): (NamespaceId, Name, u64) = postcard::from_bytes(value)?;
+                if let Some(names) = state.namespace_mut(id) {
+                    names.retained.set(&topic, sequence);
+                }
+            }
+            Some(&ALIAS) => {
+                let (at, alias): (u64, Alias) = postcard::from_bytes(value)?;
+                state.aliases.insert(at, alias);
+            }
+            Some(&LINK) => {
+                let (partition, queue, link): (u64, QueueId, Link) = postcard::from_bytes(value)?;
+                if let Some(taker) = state.queues.get_mut(&queue) {
+                    taker.linked_to.insert(partition);
+                }
+                if let Some(partition) = state.partitions.get_mut(&partition) {
+                    partition.linked = true;
+                }
+                state.links.insert((partition, queue), link);
+            }
+            Some(&CLEANED) => {
+                let (key, cleaned): (u64, Vec<(i64, i64)>) = postcard::from_bytes(value)?;
+                if let Some(partition) = state.partitions.get_mut(&key) {
+                    partition.cleaned = cleaned;
+                }
+            }
+            _ => {}
         }
-        Ok(state)
+        Ok(())
     }
 
     fn load_queue(&mut self, key: &[u8], value: &[u8]) -> Result<(), postcard::Error> {
