@@ -104,6 +104,9 @@ pub(crate) struct Shard {
     /// Sessions by the time something of theirs is due.
     session_timers: BTreeSet<(i64, SessionId)>,
     next_retention_ms: u64,
+    next_sweep_ms: u64,
+    /// A look for files in which nothing lives.
+    sweep: Option<retention::Sweep>,
     /// Files in which nothing lives as of a frame.
     dead_files: Option<(Lsn, Vec<u32>)>,
     checkpoint: Progress,

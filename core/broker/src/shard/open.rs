@@ -108,6 +108,8 @@ impl Shard {
             next_parked: 0,
             session_timers: BTreeSet::new(),
             next_retention_ms: now.monotonic_ms,
+            next_sweep_ms: now.monotonic_ms,
+            sweep: None,
             dead_files: None,
             checkpoint: Default::default(),
             compaction: Default::default(),

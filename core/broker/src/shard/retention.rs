@@ -1,93 +1,230 @@
 //! Retention: log starts move by their windows, and files in which nothing lives give their space back.
+//!
+//! A sweep looks at everything that may keep a file, in slices, so that a step stays short however many names there
+//! are. What is dead stays dead, so facts gathered over several steps hold, if sources come before what is fed from
+//! them: logs, retained messages, aliases, queues.
 
 use crate::api::*;
 use crate::event::Event as Decision;
 use crate::shard::Shard;
-use omnilog_ledger::{Class, FileInfo};
+use crate::state::partition::{Partition, Topic};
+use omnilog_ledger::Class;
 
-/// Partitions whose windows are looked at in one round.
-const ROUND: usize = 10_000;
+/// Logs, aliases or queues looked at in one slice. In tests a few, so that a sweep takes several steps.
+const SLICE: usize = if cfg!(test) { 2 } else { 1024 };
+/// With no more names than this a sweep is done in one step.
+const SMALL: usize = if cfg!(test) { 8 } else { 4096 };
+/// A sweep begins no sooner than a second for this many names after the one before.
+const NAMES_PER_SECOND: usize = 50_000;
+
+/// A look at everything that may keep a file.
+#[derive(Debug)]
+pub(crate) struct Sweep {
+    /// Sealed files in which nothing was found to live yet: number, first and last sequence, oldest first.
+    files: Vec<(u32, u64, u64)>,
+    /// The file that is being written.
+    newest: u32,
+    partitions: Vec<u64>,
+    /// The next alias, once the logs are done.
+    aliases: Option<u64>,
+    /// The queues, once the aliases are done.
+    queues: Option<Vec<QueueId>>,
+}
+
+impl Sweep {
+    /// Something of these sequences lives.
+    fn lives(&mut self, first: u64, last: u64) {
+        self.files
+            .retain(|(_, from, to)| *to < first || *from > last);
+    }
+
+    /// Looks which files hold something of an ordered set, which says what it has at or after a sequence.
+    fn lives_where(&mut self, mut next: impl FnMut(u64) -> Option<u64>) {
+        self.files
+            .retain(|(_, from, to)| next(*from).is_none_or(|held| held > *to));
+    }
+}
 
 impl Shard {
-    /// One round: moves log starts past their windows, then deletes the oldest files that hold nothing.
+    /// One round: deletes the files that were found to hold nothing, and looks for more of them.
     pub(crate) fn retain(&mut self) {
         let files = self.journal.files();
-        let newest = files.last().map_or(0, |file| file.id);
-        if files.len() > 1 {
-            self.delete_dead_files();
-            self.move_log_starts(newest);
-            self.finish_frame();
-            if self.dead_files.is_none() {
-                let dead = files
-                    .iter()
-                    .filter(|file| file.sealed && !self.lives_in(file))
-                    .map(|file| file.id)
-                    .collect();
-                self.dead_files = Some((self.head, dead));
-            }
-            // What leads to space may use what is kept for that.
-            if self
-                .dead_files
-                .as_ref()
-                .is_some_and(|(_, dead)| !dead.is_empty())
-            {
-                self.write_held(Class::Upkeep);
+        if files.len() < 2 {
+            return;
+        }
+        self.delete_dead_files();
+        let due = self.blocked || self.now.monotonic_ms >= self.next_sweep_ms;
+        if self.sweep.is_some() || self.dead_files.is_some() || !due {
+            return;
+        }
+        let sealed = files.iter().filter(|file| file.sealed);
+        self.sweep = Some(Sweep {
+            files: sealed
+                .map(|file| {
+                    let mine = file.sequences.iter().find(|(shard, ..)| *shard == self.id);
+                    mine.map_or((file.id, 1, 0), |(_, first, last)| (file.id, *first, *last))
+                })
+                .collect(),
+            newest: files.last().map_or(0, |file| file.id),
+            partitions: self.state.partitions.keys().copied().collect(),
+            aliases: None,
+            queues: None,
+        });
+        let state = &self.state;
+        let names = state.partitions.len() + state.queues.len() + state.aliases.len();
+        let pause = u64::try_from(names / NAMES_PER_SECOND).unwrap_or(u64::MAX);
+        self.next_sweep_ms = self.now.monotonic_ms + pause.saturating_mul(1000);
+        if names <= SMALL {
+            while self.sweep.is_some() {
+                self.sweep();
             }
         }
     }
 
-    fn move_log_starts(&mut self, newest: u32) {
-        let reclaim = self.blocked;
+    /// Is a sweep under way?
+    pub(crate) fn sweeps(&self) -> bool {
+        self.sweep.is_some()
+    }
+
+    /// One slice of a sweep.
+    pub(crate) fn sweep(&mut self) {
+        let Some(mut sweep) = self.sweep.take() else {
+            return;
+        };
+        if !sweep.partitions.is_empty() {
+            self.sweep_logs(&mut sweep);
+        } else if let Some(queues) = &mut sweep.queues {
+            let rest = queues.len().saturating_sub(SLICE);
+            let slice = queues.split_off(rest);
+            for id in &slice {
+                self.sweep_queue(*id, &mut sweep);
+            }
+            if rest == 0 {
+                self.swept(sweep);
+                return;
+            }
+        } else {
+            self.sweep_aliases(&mut sweep);
+        }
+        self.sweep = Some(sweep);
+    }
+
+    fn sweep_logs(&mut self, sweep: &mut Sweep) {
+        let rest = sweep.partitions.len().saturating_sub(SLICE);
+        let keys = sweep.partitions.split_off(rest);
         let mut moves = Vec::new();
-        for partition in self.state.partitions.values() {
-            let Some(first) = partition.spans.first() else {
+        for key in keys.iter().copied() {
+            let Some(partition) = self.state.partitions.get(&key) else {
                 continue;
             };
-            if first.file == newest {
-                continue;
-            }
-            let Some(topic) = self.state.topics.get(&partition.topic) else {
-                continue;
-            };
-            let keep_ms = topic
-                .settings
-                .retention_ms
-                .unwrap_or(self.config.retention_ms_default);
-            let keep_bytes = topic
-                .settings
-                .retention_bytes
-                .unwrap_or(self.config.retention_bytes_default);
-            // A compacted log is kept whole until the compactor has its say.
-            if topic.settings.cleanup == Some(CleanupPolicy::Compact) {
-                continue;
-            }
-            let mut bytes: u64 = partition.spans.iter().map(|span| span.bytes).sum();
-            let mut start = partition.log_start;
-            for (at, span) in partition.spans.iter().enumerate() {
-                let end = partition
-                    .spans
-                    .get(at + 1)
-                    .map_or(partition.next_offset, |next| next.first_offset);
-                let old = keep_ms >= 0 && span.max_timestamp + keep_ms < self.now.unix_ms;
-                let over = u64::try_from(keep_bytes).is_ok_and(|keep| bytes > keep);
-                // When the disk fills, logs that nobody asked for go first.
-                let reclaimed = reclaim && topic.provisional;
-                if span.file == newest || !(old || over || reclaimed) {
-                    break;
-                }
-                bytes -= span.bytes;
-                start = start.max(end.min(partition.high_watermark));
-            }
-            if start > partition.log_start {
-                moves.push((partition.key, start));
-            }
-            if moves.len() >= ROUND {
-                break;
+            let topic = self.state.topics.get(&partition.topic);
+            let start = topic.and_then(|topic| self.moved_start(topic, partition, sweep.newest));
+            if let Some(start) = start {
+                moves.push((key, start));
             }
         }
         moves.sort_unstable();
         for (partition, offset) in moves {
             self.record(&Decision::LogStartMoved { partition, offset });
+        }
+        self.finish_frame();
+        for partition in keys.iter().filter_map(|key| self.state.partitions.get(key)) {
+            for span in &partition.spans {
+                if let Ok(at) = sweep.files.binary_search_by_key(&span.file, |file| file.0) {
+                    sweep.files.remove(at);
+                }
+            }
+        }
+    }
+
+    /// Where a log is to start by its window, if that is further than where it does. It moves past whole files, and
+    /// never within the newest.
+    fn moved_start(&self, topic: &Topic, partition: &Partition, newest: u32) -> Option<i64> {
+        let first = partition.spans.first()?;
+        // A compacted log is kept whole until the compactor has its say.
+        if first.file == newest || topic.settings.cleanup == Some(CleanupPolicy::Compact) {
+            return None;
+        }
+        let keep_ms = topic
+            .settings
+            .retention_ms
+            .unwrap_or(self.config.retention_ms_default);
+        let keep_bytes = topic
+            .settings
+            .retention_bytes
+            .unwrap_or(self.config.retention_bytes_default);
+        let mut bytes: u64 = partition.spans.iter().map(|span| span.bytes).sum();
+        let mut start = partition.log_start;
+        for (at, span) in partition.spans.iter().enumerate() {
+            let end = partition
+                .spans
+                .get(at + 1)
+                .map_or(partition.next_offset, |next| next.first_offset);
+            let old = keep_ms >= 0 && span.max_timestamp + keep_ms < self.now.unix_ms;
+            let over = u64::try_from(keep_bytes).is_ok_and(|keep| bytes > keep);
+            // When the disk fills, logs that nobody asked for go first.
+            let reclaimed = self.blocked && topic.provisional;
+            if span.file == newest || !(old || over || reclaimed) {
+                break;
+            }
+            bytes -= span.bytes;
+            start = start.max(end.min(partition.high_watermark));
+        }
+        (start > partition.log_start).then_some(start)
+    }
+
+    /// Retained messages, which have an index, and then a slice of the aliases.
+    fn sweep_aliases(&mut self, sweep: &mut Sweep) {
+        let from = match sweep.aliases {
+            Some(from) => from,
+            None => {
+                for names in &self.state.namespaces {
+                    sweep.lives_where(|sequence| names.retained.first_from(sequence));
+                }
+                0
+            }
+        };
+        let mut next = None;
+        for (looked, (at, alias)) in self.state.aliases.range(from..).enumerate() {
+            if looked == SLICE {
+                next = Some(*at);
+                break;
+            }
+            sweep.lives(alias.original, alias.original + alias.count - 1);
+        }
+        sweep.aliases = next;
+        if next.is_none() {
+            sweep.queues = Some(self.state.queues.keys().copied().collect());
+        }
+    }
+
+    fn sweep_queue(&self, id: QueueId, sweep: &mut Sweep) {
+        let Some(queue) = self.state.queues.get(&id) else {
+            return;
+        };
+        // Entries in memory may stand for records that are read when they are delivered.
+        let leased = queue.leases.values();
+        let leased = leased.filter_map(|lease| lease.memory.as_ref());
+        for entry in queue.memory.values().chain(leased) {
+            if let Some(sequence) = entry.original {
+                sweep.lives(sequence, sequence);
+            }
+        }
+        if queue.durable() {
+            sweep.lives_where(|sequence| queue.first_held_from(sequence));
+            // What is acknowledged and not journaled yet would come back after a crash.
+            sweep.lives_where(|sequence| queue.acked.first_at_or_after(sequence));
+        }
+    }
+
+    /// All was looked at: what is left is dead.
+    fn swept(&mut self, sweep: Sweep) {
+        let dead: Vec<u32> = sweep.files.into_iter().map(|(file, ..)| file).collect();
+        let any = !dead.is_empty();
+        self.dead_files = Some((self.head, dead));
+        // What leads to space may use what is kept for that.
+        if any {
+            self.write_held(Class::Upkeep);
         }
     }
 
@@ -111,43 +248,5 @@ impl Shard {
                 }
             }
         }
-    }
-
-    /// Does anything in a file live: log-live in a partition, or held by a queue or the retained table?
-    fn lives_in(&self, file: &FileInfo) -> bool {
-        let log_live = self
-            .state
-            .partitions
-            .values()
-            .any(|partition| partition.spans.iter().any(|span| span.file == file.id));
-        if log_live {
-            return true;
-        }
-        let Some((_, first, last)) = file.sequences.iter().find(|(shard, ..)| *shard == self.id)
-        else {
-            return false;
-        };
-        let within = |held: Option<u64>| held.is_some_and(|held| held <= *last);
-        let held = self
-            .state
-            .queues
-            .values()
-            .filter(|queue| queue.durable())
-            .any(|queue| {
-                // What is acknowledged and not journaled yet would come back after a crash.
-                within(queue.first_held_from(*first))
-                    || within(queue.acked.first_at_or_after(*first))
-            });
-        let retained = self
-            .state
-            .namespaces
-            .iter()
-            .any(|names| within(names.retained.first_from(*first)));
-        let copied = self
-            .state
-            .aliases
-            .values()
-            .any(|alias| alias.original <= *last && alias.original + alias.count > *first);
-        held || retained || copied
     }
 }

@@ -28,6 +28,7 @@ impl Shard {
             self.retain();
             self.compact_if_due();
         }
+        self.sweep();
         self.checkpoint_if_due();
     }
 
@@ -42,7 +43,11 @@ impl Shard {
 
     /// Milliseconds until something is due.
     pub(crate) fn next_due_ms(&self) -> u64 {
-        if !self.dirty.is_empty() || !self.credited.is_empty() || self.compaction_presses() {
+        if !self.dirty.is_empty()
+            || !self.credited.is_empty()
+            || self.compaction_presses()
+            || self.sweeps()
+        {
             return 0;
         }
         let now = self.now.monotonic_ms;

@@ -1,13 +1,15 @@
 //! Retained messages: a table from topic to the record's sequence, searched by filter.
 
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The retained messages of a namespace, as a tree over topic levels.
 #[derive(Debug, Default)]
 pub(crate) struct Retained {
     root: Node,
     count: u64,
+    /// The sequences in the table.
+    sequences: BTreeSet<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -33,8 +35,13 @@ impl Retained {
             node = node.children.get_mut(level)?;
         }
         let before = node.here.replace((topic.clone(), sequence));
-        if before.is_none() {
-            self.count += 1;
+        self.sequences.insert(sequence);
+        match &before {
+            Some((_, before)) if *before != sequence => {
+                self.sequences.remove(before);
+            }
+            Some(_) => {}
+            None => self.count += 1,
         }
         before.map(|(_, sequence)| sequence)
     }
@@ -67,6 +74,7 @@ impl Retained {
             node.here = None;
         }
         self.count -= 1;
+        self.sequences.remove(&sequence);
         Some(sequence)
     }
 
@@ -112,11 +120,7 @@ impl Retained {
 
     /// The lowest sequence at or after this one that is retained.
     pub(crate) fn first_from(&self, sequence: u64) -> Option<u64> {
-        self.all()
-            .into_iter()
-            .map(|(_, held)| held)
-            .filter(|held| *held >= sequence)
-            .min()
+        self.sequences.range(sequence..).next().copied()
     }
 }
 
