@@ -16,6 +16,7 @@ mod amqp;
 mod facts;
 mod kafka;
 mod messages;
+mod modes;
 mod mqtt;
 mod peer;
 mod view;

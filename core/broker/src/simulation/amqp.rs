@@ -1,7 +1,7 @@
 //! AMQP clients: publishers, consumers, topology that comes and goes.
 
 use crate::api::*;
-use crate::simulation::facts::{LOG, STEADY, WORK};
+use crate::simulation::facts::{KEYED, LOG, PRIORITY_MAX, RANKED, SOLE, STEADY, WORK};
 use crate::simulation::messages;
 use crate::simulation::peer::Ask;
 use crate::simulation::world::World;
@@ -37,6 +37,22 @@ impl World {
     pub(super) fn set_up_queues(&mut self, at: usize) {
         for queue in [STEADY, WORK, LOG] {
             self.ask(at, Ask::Follow(queue), declare(queue, true, false, false));
+        }
+        self.declare_exchange(at, "keys");
+        for (queue, argument, value) in [
+            (RANKED, "x-max-priority", Value::Int(PRIORITY_MAX.into())),
+            (KEYED, "x-key-shared", Value::Bool(true)),
+            (SOLE, "x-single-active-consumer", Value::Bool(true)),
+        ] {
+            let declare = Command::DeclareQueue(DeclareQueue {
+                name: name(queue),
+                durable: true,
+                exclusive: false,
+                auto_delete: false,
+                arguments: vec![(name(argument), value)],
+            });
+            self.ask(at, Ask::Follow(queue), declare);
+            self.ask(at, Ask::Whatever, Command::Bind(binding("keys", queue)));
         }
         self.declare_exchange(at, "fan");
         self.ask(at, Ask::Whatever, Command::Bind(binding("fan", STEADY)));
@@ -101,7 +117,8 @@ impl World {
                 );
             }
             21..24 => {
-                let queue = [STEADY, WORK, LOG, chaos][self.random.random_range(0..4)];
+                let queues = [STEADY, WORK, LOG, chaos, RANKED, KEYED, SOLE];
+                let queue = queues[self.random.random_range(0..queues.len())];
                 let credit = self.random.random_range(1..6);
                 let no_ack = queue == chaos && self.chance(30);
                 self.consume(at, queue, credit, no_ack);
@@ -122,7 +139,7 @@ impl World {
                 self.settle(at, count, settlement, asks);
             }
             32..34 => {
-                let queue = [STEADY, WORK, chaos][self.random.random_range(0..3)];
+                let queue = [STEADY, WORK, chaos, RANKED, KEYED][self.random.random_range(0..5)];
                 self.ask(at, Ask::Got, Command::Get(name(queue), false));
             }
             34..36 => self.transact(at),
@@ -146,7 +163,9 @@ impl World {
 
     fn message(&mut self, at: usize) -> (Publish, Ask) {
         let chaos = CHAOS[self.random.random_range(0..CHAOS.len())];
-        let (exchange, key, queue) = match self.random.random_range(0..6) {
+        let keyed = ["k0", "k1", "k2", "k3"][self.random.random_range(0..4)];
+        let (exchange, key, queue) = match self.random.random_range(0..9) {
+            6..9 => ("keys", keyed, Some(KEYED)),
             0 => ("", STEADY, Some(STEADY)),
             1 => ("", WORK, Some(WORK)),
             2 | 3 => ("fan", "key", Some(STEADY)),
@@ -163,6 +182,11 @@ impl World {
         let padding = self.padding();
         let mut publish =
             messages::publish(&ids, padding, self.unix_ms(), &address, &name("amqp"), 1);
+        if queue == Some(KEYED) {
+            for record in &mut publish.records {
+                record.envelope.priority = self.random.random_range(0..PRIORITY_MAX + 2);
+            }
+        }
         if queue.is_none() && self.chance(30) {
             let at = self.unix_ms() + self.random.random_range(0..5000);
             for record in &mut publish.records {
@@ -204,7 +228,7 @@ impl World {
             exclusive: false,
             credit,
             credit_group: None,
-            priority: 0,
+            priority: self.random.random_range(0..3) / 2,
             arguments: Vec::new(),
         };
         self.ask(at, Ask::Whatever, Command::Consume(consume));
@@ -212,7 +236,7 @@ impl World {
 
     /// Takes everything that is in the followed queues.
     pub(super) fn drain_queues(&mut self, at: usize) {
-        for queue in [STEADY, WORK, LOG] {
+        for queue in [STEADY, WORK, LOG, RANKED, KEYED, SOLE] {
             self.consume(at, queue, 0, false);
         }
     }

@@ -8,6 +8,12 @@ pub(super) const STEADY: &str = "steady";
 pub(super) const WORK: &str = "work";
 pub(super) const LOG: &str = "log";
 pub(super) const SESSION: &str = "session";
+/// Queues that get the same messages: with priorities, shared by key, with a single active consumer.
+pub(super) const RANKED: &str = "ranked";
+pub(super) const KEYED: &str = "keyed";
+pub(super) const SOLE: &str = "sole";
+/// The highest priority of [`RANKED`].
+pub(super) const PRIORITY_MAX: u8 = 3;
 
 /// The facts.
 #[derive(Debug, Default)]
@@ -37,6 +43,14 @@ pub(super) struct Facts {
     pub(super) committed: Option<usize>,
     /// Retained topics: what was asked for in order, and which of them was acknowledged last.
     pub(super) retained: BTreeMap<Name, (Vec<Option<u64>>, Option<usize>)>,
+    /// By lane of the queue that shares by key: the newest entry that was ever delivered.
+    pub(super) newest_of_lane: BTreeMap<u16, u64>,
+    /// Its entries that were delivered.
+    pub(super) seen_of_lane: BTreeSet<u64>,
+    /// What the last consumer of the queue with priorities got last: priority and entry.
+    drained: Option<(std::cmp::Reverse<u8>, EntryId)>,
+    /// Entries begun at QoS 2, and the session that has them.
+    pub(super) begun: BTreeMap<(QueueId, EntryId), SessionId>,
     /// Figures, to see that the simulation does anything.
     pub(super) deliveries: u64,
     pub(super) acknowledged: u64,
@@ -164,6 +178,33 @@ impl Facts {
                     "{name}: {id} is there twice: {other:?} and {entry}"
                 );
             }
+        }
+    }
+
+    /// The queue with priorities is drained, with nothing else going on.
+    pub(super) fn drained(&mut self, priority: u8, entry: EntryId) {
+        let this = (std::cmp::Reverse(priority.min(PRIORITY_MAX)), entry);
+        if let Some(before) = self.drained.replace(this) {
+            assert!(before < this, "{RANKED}: {this:?} comes after {before:?}");
+        }
+    }
+
+    /// A session gets an entry: nobody else has begun it.
+    pub(super) fn check_begun(&self, queue: QueueId, entry: EntryId, session: SessionId) {
+        if let Some(by) = self.begun.get(&(queue, entry)) {
+            assert_eq!(
+                *by, session,
+                "entry {entry} of {queue} was begun at QoS 2 by another session"
+            );
+        }
+    }
+
+    /// Messages that go to the three queues together.
+    pub(super) fn expect_together(&mut self, queue: &'static str, ids: &[u64]) {
+        self.expect(queue, ids);
+        if queue == KEYED {
+            self.expect(RANKED, ids);
+            self.expect(SOLE, ids);
         }
     }
 

@@ -352,6 +352,7 @@ impl World {
     }
 
     pub(super) fn assigned(&mut self, at: usize, packet: u16) {
+        self.begun(at, packet);
         let peer = &mut self.peers[at];
         if let Some(held) = peer
             .held

@@ -239,7 +239,7 @@ impl World {
                     published.outcomes.is_empty(),
                     "{queue} is there and does not take {ids:?}: {published:?}"
                 );
-                self.facts.expect(queue, &ids);
+                self.facts.expect_together(queue, &ids);
             }
             (Ask::Publish(_, None), Ok(Reply::Published(_))) => {}
             (Ask::Transact(ids, queue), Ok(Reply::Published(published))) => {
@@ -249,7 +249,7 @@ impl World {
                         .iter()
                         .all(|outcome| *outcome == Routed::Taken)
                 );
-                self.facts.expect(queue, &ids);
+                self.facts.expect_together(queue, &ids);
             }
             (what @ (Ask::Publish(_, Some(_)) | Ask::Transact(..)), Err(refusal)) => {
                 if self.tight && refusal == Refusal::DiskFull {
@@ -295,6 +295,11 @@ impl World {
             }
             return;
         }
+        if let Some(session) = self.peers[at].session {
+            self.facts
+                .check_begun(delivery.queue, delivery.entry, session);
+        }
+        self.check_rank(at, delivery);
         let redelivered = (!mqtt).then_some(delivery.redelivered);
         self.facts
             .delivered(delivery.queue, delivery.entry, id, redelivered);

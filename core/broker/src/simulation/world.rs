@@ -5,6 +5,7 @@ use crate::link::LinkJob;
 use crate::server::{Input, Parcel, read};
 use crate::shard::{Now, Shard};
 use crate::simulation::facts::Facts;
+use crate::simulation::modes::delivered_entry;
 use crate::simulation::peer::{Peer, Role};
 use crate::simulation::view::{View, difference, view};
 use crate::state::State;
@@ -184,6 +185,11 @@ impl World {
             self.leave(at);
         }
         self.finish();
+    }
+
+    /// The shard, while it lives.
+    pub(super) fn shard(&self) -> Option<&Shard> {
+        self.life.as_ref().map(|life| &life.shard)
     }
 
     pub(super) fn chance(&mut self, of_100: u32) -> bool {
@@ -435,15 +441,18 @@ impl World {
         self.synced = life.syncer.as_ref().map_or(Lsn::MAX, Syncer::synced);
         let synced = self.synced;
         self.views.lock().retain(|lsn, _| *lsn >= synced);
+        let mut keyed = Vec::new();
         for peer in &mut self.peers {
             let mut parcels = Vec::new();
             if peer.mailbox.try_take(&mut parcels) {
+                keyed.extend(parcels.iter().filter_map(delivered_entry));
                 for parcel in &parcels {
                     peer.check_not_early(parcel, synced);
                 }
                 peer.inbox.extend(parcels);
             }
         }
+        self.check_modes(keyed);
     }
 
     /// A peer reads what has come.
