@@ -177,7 +177,7 @@ impl World {
             12..20 => self.take_next(at),
             20..22 if !steady => {
                 let filter = FILTERS[self.random.random_range(0..FILTERS.len())];
-                let share = self.chance(30).then(|| name("group"));
+                let share = self.chance(50).then(|| name("group"));
                 let qos = self.random.random_range(0..3);
                 let subscribe = Subscribe {
                     session,
@@ -216,8 +216,8 @@ impl World {
     }
 
     fn publish_mqtt(&mut self, at: usize) {
-        let qos = self.random.random_range(0..2u8);
-        let publisher = self.peers[at].publisher(3 + u64::from(qos));
+        let qos = self.random.random_range(0..3u8);
+        let publisher = self.peers[at].publisher([3, 4, 7][usize::from(qos)]);
         let topic = ["s/a", "s/b", "c/d"][self.random.random_range(0..3)];
         let ids = self.facts.number(publisher, 1);
         let address = Address::Mqtt { topic: name(topic) };

@@ -355,10 +355,9 @@ impl Keys {
 
     /// An entry of this lane is with this consumer now.
     pub(crate) fn leased(&mut self, number: u16, owner: Who) {
-        if let Some(lane) = self.lanes.get_mut(&number) {
-            lane.owner = Some(owner);
-            lane.unsettled += 1;
-        }
+        let lane = self.lanes.entry(number).or_default();
+        lane.owner = Some(owner);
+        lane.unsettled += 1;
     }
 
     /// An entry of this lane is with its consumer no more; with the last one the lane is free.
