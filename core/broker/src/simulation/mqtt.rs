@@ -100,6 +100,14 @@ impl World {
         // A message of a session that is gone was sent to nobody.
         if !opened.present {
             self.peers[at].once = None;
+            if !steady {
+                let subscriptions = vec![subscription("s/+", 2, Some(name("group")))];
+                let subscribe = Subscribe {
+                    session: opened.session,
+                    subscriptions,
+                };
+                self.ask(at, Ask::Whatever, Command::Subscribe(subscribe));
+            }
         }
         for outgoing in opened.outgoing {
             let packet_id = outgoing.packet_id;
