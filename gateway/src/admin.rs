@@ -1,4 +1,6 @@
-//! The admin interface: health, readiness and metrics over HTTP.
+//! The admin interface: health, readiness, metrics and look-ups over HTTP.
+
+mod lookup;
 
 use crate::metrics::Metrics;
 use axum::Router;
@@ -6,7 +8,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use omnilog_broker::{Broker, ClientInfo, Command, Event, Reply, Stats};
+use omnilog_broker::{Broker, ClientInfo, Command, Event, NamespaceId, Refusal, Reply, Stats};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,8 +17,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// How long the broker may take to give its figures.
-const STATS_MAX: Duration = Duration::from_secs(2);
+/// How long the broker may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// What the admin interface shows.
 #[derive(Debug, Clone)]
@@ -32,6 +34,10 @@ pub(crate) async fn serve(admin: Admin, listener: TcpListener, stop: Cancellatio
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/api/topics", get(lookup::topics))
+        .route("/api/queues", get(lookup::queues))
+        .route("/api/sessions", get(lookup::sessions))
+        .route("/api/records", get(lookup::records))
         .with_state(admin);
     let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(error) = served.await {
@@ -66,17 +72,29 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     }
 }
 
-/// Asks the broker for its figures, as any client does.
+/// Asks the broker for its figures.
 async fn stats(broker: &Broker) -> Option<Stats> {
+    match ask(broker, broker.default_namespace(), Command::Stats).await {
+        Some(Ok(Reply::Stats(stats))) => Some(stats),
+        _ => None,
+    }
+}
+
+/// Asks the broker, as any client does; `None`: it does not answer in time.
+async fn ask(
+    broker: &Broker,
+    namespace: NamespaceId,
+    command: Command,
+) -> Option<Result<Reply, Refusal>> {
     let info = ClientInfo {
         principal: "admin".into(),
         protocol: "admin".to_owned(),
         peer: "admin".to_owned(),
     };
-    let mut client = broker.connect(broker.default_namespace(), info);
-    client.send(1, Command::Stats);
+    let mut client = broker.connect(namespace, info);
+    client.send(1, command);
     let mut events = Vec::new();
-    timeout(STATS_MAX, async {
+    timeout(ANSWER_MAX, async {
         loop {
             client.recv(&mut events).await;
             for event in events.drain(..) {
@@ -85,15 +103,11 @@ async fn stats(broker: &Broker) -> Option<Stats> {
                     result,
                 } = event
                 {
-                    return match result {
-                        Ok(Reply::Stats(stats)) => Some(stats),
-                        _ => None,
-                    };
+                    return result;
                 }
             }
         }
     })
     .await
     .ok()
-    .flatten()
 }

@@ -79,5 +79,6 @@ pub(crate) fn broker_config(settings: &Settings) -> BrokerConfig {
         auto_names_max: topics.auto_names_max,
         checkpoint_bytes: journal.checkpoint_bytes,
         checkpoint_ms: journal.checkpoint_ms,
+        unclustered_files_max: BrokerConfig::default().unclustered_files_max,
     }
 }

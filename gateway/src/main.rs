@@ -10,6 +10,7 @@ mod cli;
 mod config;
 mod data_dir;
 mod engine;
+mod inspect;
 mod journal;
 mod listeners;
 mod logging;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Journal(command)) => journal::run(&command),
+        Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Config(ConfigCommand::Check(args))) => check_config(&args),
         Some(Command::Config(ConfigCommand::HashPassword)) => hash_password(),
     };

@@ -5,6 +5,7 @@ mod server {
     pub(crate) mod bounds;
     pub(crate) mod configurations;
     pub(crate) mod life;
+    pub(crate) mod lookup;
     pub(crate) mod process;
     pub(crate) mod transport;
 }

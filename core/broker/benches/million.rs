@@ -64,7 +64,15 @@ fn start(dir: &Path, checkpoint_ms: u64) -> Running {
         checkpoint_ms,
         ..BrokerConfig::default()
     };
-    Broker::start(&Env::real(), dir, options, config).expect("a broker")
+    let running = Broker::start(&Env::real(), dir, options, config).expect("a broker");
+    let stopped = running.stopped();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        if let Err(why) = runtime.unwrap().block_on(stopped) {
+            println!("the shard has stopped: {why}");
+        }
+    });
+    running
 }
 
 /// A line of `/proc/self/status`, in its unit.
@@ -131,7 +139,10 @@ impl Peer {
         for event in self.events.drain(..) {
             if let Event::Reply { result, .. } = &event {
                 self.under_way -= 1;
-                result.as_ref().expect("no refusal");
+                if let Err(refusal) = result {
+                    std::thread::sleep(Duration::from_millis(200));
+                    panic!("{refusal:?}");
+                }
             }
             each(event);
         }

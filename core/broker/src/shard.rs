@@ -16,6 +16,7 @@ mod frame;
 mod groups;
 mod in_flight;
 mod links;
+mod listing;
 mod open;
 mod publish;
 mod queue_subscriptions;
@@ -263,6 +264,10 @@ impl Shard {
             }
             Command::OpenSession(open) => {
                 return self.open_session(client, namespace, correlation, open);
+            }
+            Command::List(listing) => {
+                let page = self.list(namespace, &listing);
+                return Outcome::Now(Ok(Reply::Listed(Box::new(page))));
             }
             Command::Stats => return Outcome::Now(Ok(Reply::Stats(self.figures()))),
             Command::DescribeTopics(topics) => {

@@ -15,6 +15,7 @@ pub mod inspect;
 mod journal;
 mod local;
 mod open_index;
+mod overlay;
 mod prepare;
 mod reader;
 mod recovery;

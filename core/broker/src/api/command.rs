@@ -102,4 +102,6 @@ pub enum Command {
     // The server.
     /// Figures for metrics and the admin API. → [`Reply::Stats`]
     Stats,
+    /// A page of a listing. → [`Reply::Listed`]
+    List(Listing),
 }

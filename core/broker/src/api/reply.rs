@@ -45,6 +45,8 @@ pub enum Reply {
     Step(bool),
     /// Figures.
     Stats(Stats),
+    /// A page of a listing.
+    Listed(Box<ListingPage>),
 }
 
 /// Figures of a shard.

@@ -32,8 +32,7 @@ impl State {
                 let Some(queue) = self.queues.remove(queue) else {
                     return;
                 };
-                self.aliases.retain(|_, alias| alias.queue != queue.id);
-                self.links.retain(|(_, of), _| *of != queue.id);
+                self.forget_held(&queue);
                 let name = queue.declared.name;
                 let Some(names) = self.namespace_mut(queue.namespace) else {
                     return;
@@ -128,6 +127,30 @@ impl State {
                 self.aliases.insert(*sequence, alias);
             }
             _ => {}
+        }
+    }
+
+    /// A queue that is gone holds and reads nothing any more.
+    fn forget_held(&mut self, queue: &Queue) {
+        for partition in &queue.linked_to {
+            self.links.remove(&(*partition, queue.id));
+        }
+        if self.aliases.is_empty() {
+            return;
+        }
+        let held = queue.held();
+        for (first, last) in held.iter_runs().chain(queue.acked.iter_runs()) {
+            let before = self.aliases.range(..=first).next_back();
+            let from = before.map_or(first, |(at, _)| *at);
+            let gone: Vec<u64> = self
+                .aliases
+                .range(from..=last)
+                .filter(|(_, alias)| alias.queue == queue.id)
+                .map(|(at, _)| *at)
+                .collect();
+            for at in gone {
+                self.aliases.remove(&at);
+            }
         }
     }
 

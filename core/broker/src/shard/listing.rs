@@ -1,0 +1,121 @@
+//! Listings: a page at a time, in the order of names, so that one costs the same however many there are.
+
+use crate::api::*;
+use crate::shard::Shard;
+use crate::state::partition::Topic;
+use crate::state::queue::Queue;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// A page's rows.
+const ROWS_MAX: usize = 1000;
+/// Partitions described of one log.
+const PARTITIONS_MAX: usize = 100;
+
+/// A page of these names, and whether there are more.
+fn page<T: Copy>(names: &BTreeMap<Name, T>, listing: &Listing) -> (Vec<T>, bool) {
+    if listing.only {
+        return (
+            names.get(&listing.after).copied().into_iter().collect(),
+            false,
+        );
+    }
+    let limit = usize::try_from(listing.limit).map_or(ROWS_MAX, |limit| limit.clamp(1, ROWS_MAX));
+    let from = match listing.after.is_empty() {
+        true => Bound::Unbounded,
+        false => Bound::Excluded(&listing.after[..]),
+    };
+    let mut rest = names.range::<[u8], _>((from, Bound::Unbounded));
+    let rows = rest.by_ref().take(limit).map(|(_, id)| *id).collect();
+    (rows, rest.next().is_some())
+}
+
+impl Shard {
+    pub(crate) fn list(&self, namespace: NamespaceId, listing: &Listing) -> ListingPage {
+        let mut found = ListingPage::default();
+        let Some(names) = self.state.namespace(namespace) else {
+            return found;
+        };
+        match listing.what {
+            Listed::Topics => {
+                let (ids, more) = page(&names.topics, listing);
+                let topics = ids.iter().filter_map(|id| self.state.topics.get(id));
+                found.topics = topics.map(|topic| self.topic_figures(topic)).collect();
+                found.more = more;
+            }
+            Listed::Queues => {
+                let (ids, more) = page(&names.queues, listing);
+                let queues = ids.iter().filter_map(|id| self.state.queues.get(id));
+                found.queues = queues.map(queue_figures).collect();
+                found.more = more;
+            }
+            Listed::Sessions => {
+                let (ids, more) = page(&names.sessions, listing);
+                found.sessions = ids
+                    .iter()
+                    .filter_map(|id| self.session_figures(*id))
+                    .collect();
+                found.more = more;
+            }
+        }
+        found
+    }
+
+    fn topic_figures(&self, topic: &Topic) -> TopicFigures {
+        let keys = topic.partitions.iter().take(PARTITIONS_MAX);
+        let partitions = keys.filter_map(|key| self.state.partitions.get(key));
+        TopicFigures {
+            name: topic.name.clone(),
+            topic: topic.id,
+            provisional: topic.provisional,
+            partition_count: count(topic.partitions.len()),
+            partitions: partitions
+                .map(|partition| {
+                    let links = (partition.key, QueueId(0))..=(partition.key, QueueId(u64::MAX));
+                    PartitionFigures {
+                        log_start_offset: partition.log_start,
+                        high_watermark: partition.high_watermark,
+                        bytes: partition.spans.iter().map(|span| span.bytes).sum(),
+                        files: count(partition.spans.len()),
+                        max_timestamp_ms: partition.max_timestamp,
+                        links: count(self.state.links.range(links).count()),
+                    }
+                })
+                .collect(),
+        }
+    }
+
+    fn session_figures(&self, id: SessionId) -> Option<SessionFigures> {
+        let session = self.state.sessions.get(&id)?;
+        let queue = self.state.queues.get(&session.queue);
+        Some(SessionFigures {
+            client_id: session.client_id.clone(),
+            session: id,
+            durable: session.durable(),
+            connected: session.client.is_some(),
+            expires_at_ms: session.expires_at_ms,
+            subscriptions: session.subscriptions.len() as u64,
+            ready: queue.map_or(0, Queue::ready_count),
+            leased: queue.map_or(0, |queue| queue.leases.len() as u64),
+            exchanges: (session.incoming.len() + session.outgoing.len()) as u64,
+        })
+    }
+}
+
+fn queue_figures(queue: &Queue) -> QueueFigures {
+    QueueFigures {
+        name: queue.declared.name.clone(),
+        queue: queue.id,
+        kind: queue.kind,
+        durable: queue.durable(),
+        ready: queue.ready_count(),
+        leased: queue.leases.len() as u64,
+        consumers: queue.consumers.len() as u64,
+        set_bytes: queue.ready.memory_bytes() as u64,
+        links: count(queue.linked_to.len()),
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
