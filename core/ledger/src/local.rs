@@ -194,13 +194,18 @@ impl LocalJournal {
 
     /// Claims the next file: the spare one if there is one, else one of the disk, else one of the reserve.
     fn claim(&mut self, taker: Taker) -> io::Result<PathBuf> {
-        if let Some(spare) = self.spare.lock().take() {
-            return Ok(spare);
+        // Under a name of its own at once: the preparer may have another spare one ready at any moment.
+        let path = self.dir.join("claimed");
+        {
+            let mut spare = self.spare.lock();
+            if let Some(spare) = spare.take() {
+                self.env.files.rename(&spare, &path)?;
+                return Ok(path);
+            }
         }
         let claimed = if self.free_bytes()? < self.options.file_bytes {
             Err(io::ErrorKind::StorageFull.into())
         } else {
-            let path = self.dir.join("spare");
             self.fill(&path).map(|()| path)
         };
         match claimed {
@@ -572,14 +577,23 @@ impl Journal for LocalJournal {
             .is_some_and(|file| Arc::strong_count(&file) == 1);
         if self.spare.lock().is_none() && whole && unread {
             // Recycled: its blocks are there already. Its header says that it is nobody's.
-            let spare = self.dir.join("spare");
-            self.env.files.rename(&path, &spare)?;
-            let handle = self.env.files.open(&spare)?;
+            let recycled = self.dir.join("recycled");
+            self.env.files.rename(&path, &recycled)?;
+            let handle = self.env.files.open(&recycled)?;
             handle.write_at(&[0; SECTOR], 0)?;
             match self.fill_from(&handle, file.bytes) {
-                Ok(()) => *self.spare.lock() = Some(spare),
+                Ok(()) => {
+                    let mut spare = self.spare.lock();
+                    if spare.is_none() {
+                        let ready = self.dir.join("spare");
+                        self.env.files.rename(&recycled, &ready)?;
+                        *spare = Some(ready);
+                    } else {
+                        self.env.files.remove(&recycled)?;
+                    }
+                }
                 // What it lacks can't be claimed: better all of it is free.
-                Err(error) if reserve::is_full(&error) => self.env.files.remove(&spare)?,
+                Err(error) if reserve::is_full(&error) => self.env.files.remove(&recycled)?,
                 Err(error) => return Err(error.into()),
             }
         } else {

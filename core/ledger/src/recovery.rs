@@ -326,7 +326,8 @@ fn survey(env: &Env, dir: &Path) -> Result<Survey, RecoveryError> {
     for path in env.files.list(dir)? {
         if path
             .file_name()
-            .is_some_and(|name| name == "spare" || name == "filling")
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| matches!(name, "spare" | "filling" | "claimed" | "recycled"))
         {
             // Half-filled, perhaps: its length tells nothing. It is filled again.
             leftovers.push(path);

@@ -5,7 +5,9 @@
 mod support;
 
 use omnilog_ledger::{Env, Journal, LocalJournal};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 use support::{options, push, replay, synced};
 
 #[test]
@@ -31,4 +33,46 @@ fn a_journal_on_a_real_disk_is_synced_by_its_thread_and_reopened() {
     let (_, recovery) = reopened.unwrap();
     assert!(recovery.clean());
     assert_eq!(replay(&recovery, 0), last);
+}
+
+#[test]
+fn files_are_begun_while_others_are_prepared_and_recycled() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || LocalJournal::open(&Env::real(), dir.path(), options(), Arc::new(|| {}));
+    let (mut journal, _) = open().unwrap();
+    let syncer = journal.syncer();
+    let mut preparer = journal.preparer();
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let thread = std::thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            preparer.step().unwrap();
+        }
+    });
+    let begun = Instant::now();
+    let mut last = 0;
+    let mut deleted = 0;
+    while last < 20_000 && begun.elapsed() < Duration::from_secs(5) {
+        last = push(&mut journal, 3000);
+        journal.submit().unwrap();
+        if last.is_multiple_of(240) {
+            while syncer.step() {}
+            synced(&mut journal).unwrap();
+            let store = journal.checkpoints();
+            for lsn in [last - 1, last] {
+                store
+                    .write(lsn, &mut std::iter::empty(), &mut || ())
+                    .unwrap();
+            }
+            for file in journal.files().iter().filter(|file| file.sealed) {
+                deleted += u32::from(journal.delete_file(file.id).unwrap());
+            }
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    thread.join().unwrap();
+    assert!(deleted > 10, "{deleted}");
+    journal.close(true).unwrap();
+    let (_, recovery) = open().unwrap();
+    assert_eq!(recovery.last_lsn(), last);
 }
