@@ -101,8 +101,9 @@ impl World {
         };
         let tight = random.random_bool(0.3);
         if tight {
+            options.file_bytes = 32 << 10;
             options.low_bytes = [0, 100 << 10][random.random_range(0..2)];
-            options.reserve_bytes = options.file_bytes * [0, 2, 4][random.random_range(0..3)];
+            options.reserve_bytes = options.file_bytes * [0, 0, 2, 3][random.random_range(0..4)];
         }
         let config = BrokerConfig {
             tail_bytes_max: [1 << 10, 16 << 10, 1 << 20][random.random_range(0..3)],
@@ -216,6 +217,8 @@ impl World {
             // Without space for a file there is no start, and nothing is lost by trying.
             self.files.set_capacity(u64::MAX);
             opened = open();
+            // The start that failed has sealed the last file.
+            self.clean = false;
         }
         let (mut journal, recovery) = opened.expect("a journal that opens");
         let last = recovery.last_lsn();
@@ -339,12 +342,15 @@ impl World {
 
     /// Something happens.
     fn something(&mut self) {
-        if self.tight && self.random.random_range(0..50) == 0 {
-            if self.chance(50) {
-                self.files
-                    .leave_free(self.random.random_range(0..200 << 10));
-            } else {
-                self.files.set_capacity(u64::MAX);
+        if self.tight {
+            match self.random.random_range(0..800) {
+                0..4 => {
+                    let left = [0, 4 << 10, 40 << 10, 200 << 10];
+                    self.files
+                        .leave_free(left[self.random.random_range(0..left.len())]);
+                }
+                4 => self.files.set_capacity(u64::MAX),
+                _ => {}
             }
         }
         match self.random.random_range(0..100) {
