@@ -75,7 +75,10 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
 /// Asks the broker for its figures.
 async fn stats(broker: &Broker) -> Option<Stats> {
     match ask(broker, broker.default_namespace(), Command::Stats).await {
-        Some(Ok(Reply::Stats(stats))) => Some(stats),
+        Some(Ok(Reply::Stats(mut stats))) => {
+            stats.commands_bytes = broker.commands_bytes();
+            Some(stats)
+        }
         _ => None,
     }
 }

@@ -78,6 +78,8 @@ pub(crate) fn broker_config(settings: &Settings) -> BrokerConfig {
         memory_queue_bytes_max: memory.queue_bytes_max,
         auto_names_max: topics.auto_names_max,
         checkpoint_bytes: journal.checkpoint_bytes,
+        memory_queues_bytes_max: memory.queues_bytes_max,
+        commands_bytes_max: memory.commands_bytes_max,
         checkpoint_ms: journal.checkpoint_ms,
         unclustered_files_max: BrokerConfig::default().unclustered_files_max,
     }

@@ -256,6 +256,21 @@ fn register_stats(registry: &mut Registry, stats: &Stats) {
             stats.disk_low,
         ),
         (
+            "memory_low",
+            "Publishers wait for memory (1) or not (0)",
+            stats.memory_low,
+        ),
+        (
+            "queues_memory_bytes",
+            "Bytes of messages that are in memory only",
+            stats.queues_bytes,
+        ),
+        (
+            "commands_bytes",
+            "Bytes of commands that wait for the sequencer",
+            stats.commands_bytes,
+        ),
+        (
             "disk_held_bytes",
             "Bytes of frames and wills that wait for space on the disk",
             stats.held_bytes,

@@ -1,6 +1,7 @@
 //! The broker as a running thing: its shard's thread, the clients' mailboxes, the readers of cold records.
 
 mod apart;
+mod budget;
 mod client;
 mod cold;
 mod intake;

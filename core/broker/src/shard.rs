@@ -18,6 +18,7 @@ mod in_flight;
 mod links;
 mod listing;
 mod open;
+mod pressure;
 mod publish;
 mod queue_subscriptions;
 mod queues;
@@ -125,6 +126,8 @@ pub(crate) struct Shard {
     failed: Option<String>,
     /// What waits for space on the disk.
     held: space::Held,
+    /// Who is blocked for want of memory.
+    pressure: pressure::Pressure,
     /// Sees the state as of each frame.
     #[cfg(test)]
     pub(crate) witness: Option<Witness>,
@@ -179,6 +182,7 @@ impl Shard {
             self.pump_links();
         }
         self.evict();
+        self.relieve();
         self.post();
         self.next_due_ms()
     }
@@ -204,8 +208,8 @@ impl Shard {
                 tracing::debug!(%client, protocol = info.protocol, peer = info.peer, "joined");
                 self.clients
                     .insert(client, ClientState::new(namespace, mailbox));
-                if self.blocked {
-                    self.send(client, Event::Blocked(BlockReason::Disk));
+                if let Some(reason) = self.blocked_for(client) {
+                    self.send(client, Event::Blocked(reason));
                 }
             }
             Input::Disconnect(client) => self.disconnect(client),

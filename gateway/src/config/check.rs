@@ -233,6 +233,8 @@ fn least(settings: &Settings) -> Vec<(&'static str, i128, i128)> {
         memory.tail_bytes_max >= 1 << 20,
         memory.mailbox_bytes_max >= 1 << 12,
         memory.queue_bytes_max >= 1 << 12,
+        memory.queues_bytes_max >= 1 << 12,
+        memory.commands_bytes_max >= 1 << 16,
         limits.connections_max >= 1,
         limits.handshake_ms_max >= 100,
         limits.write_backlog_bytes_max >= 1 << 12,

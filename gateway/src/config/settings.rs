@@ -200,6 +200,8 @@ pub(crate) struct MemorySettings {
     pub(crate) tail_bytes_max: u64,
     pub(crate) mailbox_bytes_max: u64,
     pub(crate) queue_bytes_max: u64,
+    pub(crate) queues_bytes_max: u64,
+    pub(crate) commands_bytes_max: u64,
 }
 
 impl Default for MemorySettings {
@@ -208,6 +210,8 @@ impl Default for MemorySettings {
             tail_bytes_max: 256 * MIB,
             mailbox_bytes_max: MIB,
             queue_bytes_max: 256 * MIB,
+            queues_bytes_max: 1024 * MIB,
+            commands_bytes_max: 256 * MIB,
         }
     }
 }

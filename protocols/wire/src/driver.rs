@@ -28,8 +28,8 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 use tokio::time::Sleep;
 
-/// Looks this often whether the broker has caught up with a connection whose commands fill its budget.
-const STARVED_POLL: Duration = Duration::from_millis(1);
+/// A session's deadlines are this far apart at least.
+const DEADLINE_PAUSE: Duration = Duration::from_millis(1);
 
 /// The smallest read buffer; it grows while reads fill it.
 const READ_BYTES_MIN: usize = 2 << 10;
@@ -237,10 +237,7 @@ impl<S: Session, H: Hub> Driver<S, H> {
             }
             if let Some(at) = self.session.deadline() {
                 // A session that does not move its deadline must not spin its thread.
-                consider(at.max(now + STARVED_POLL));
-            }
-            if self.starved() {
-                consider(now + STARVED_POLL);
+                consider(at.max(now + DEADLINE_PAUSE));
             }
         }
         let backlog_bytes = self.wire.out.backlog_bytes();
@@ -279,7 +276,19 @@ impl<S: Session, H: Hub> Driver<S, H> {
         mut stopped: Pin<&mut (impl Future<Output = ()> + Send)>,
     ) -> Wake<S::Signal> {
         let closing = self.wire.out.closing().is_some();
-        let reading = self.may_read() && !self.starved();
+        let starved = self.starved();
+        let reading = self.may_read() && !starved;
+        let room = self
+            .client
+            .as_ref()
+            .filter(|_| starved && !closing)
+            .map(Client::room);
+        let mut room = pin!(async {
+            match room {
+                Some(room) => room.await,
+                None => pending().await,
+            }
+        });
         let stop_known = self.stopping_since.is_some();
         let backlog_max = self.limits.write_backlog_bytes_max;
         let read_max = self.limits.read_bytes_max;
@@ -316,7 +325,7 @@ impl<S: Session, H: Hub> Driver<S, H> {
             if !closing && let Poll::Ready(signal) = signals.poll(cx) {
                 return Poll::Ready(Wake::Signal(signal));
             }
-            if timer.poll(cx).is_ready() {
+            if room.as_mut().poll(cx).is_ready() || timer.poll(cx).is_ready() {
                 return Poll::Ready(Wake::Timer);
             }
             wire.release();

@@ -41,7 +41,7 @@ pub struct BrokerConfig {
     pub tail_bytes_max: u64,
     /// Bytes of unread events a client may have before its deliveries pause.
     pub mailbox_bytes_max: u64,
-    /// Bytes of messages a non-durable queue may hold before its publishers are refused.
+    /// Bytes of messages a non-durable queue may hold before its publishers are blocked.
     pub memory_queue_bytes_max: u64,
     /// Names that publishing may create by itself in one namespace.
     pub auto_names_max: u64,
@@ -51,6 +51,11 @@ pub struct BrokerConfig {
     pub checkpoint_ms: u64,
     /// Sealed journal files that may wait to be clustered.
     pub unclustered_files_max: usize,
+    /// Bytes of messages that all non-durable queues may hold before all publishers are blocked.
+    pub memory_queues_bytes_max: u64,
+    /// Bytes of commands of all connections that may wait for the sequencer; beyond it each connection has one at a
+    /// time.
+    pub commands_bytes_max: u64,
 }
 
 impl Default for BrokerConfig {
@@ -75,6 +80,8 @@ impl Default for BrokerConfig {
             checkpoint_bytes: 256 << 20,
             checkpoint_ms: 30_000,
             unclustered_files_max: 32,
+            memory_queues_bytes_max: 1 << 30,
+            commands_bytes_max: 256 << 20,
         }
     }
 }

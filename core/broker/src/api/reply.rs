@@ -94,4 +94,10 @@ pub struct Stats {
     pub held_bytes: u64,
     /// Publishers wait for space on the disk: 1, else 0.
     pub disk_low: u64,
+    /// Bytes of messages that are in memory only.
+    pub queues_bytes: u64,
+    /// Publishers wait for memory: 1, else 0.
+    pub memory_low: u64,
+    /// Bytes of commands that wait for the sequencer.
+    pub commands_bytes: u64,
 }

@@ -1,15 +1,13 @@
 //! What protocols hold: the broker, and each connection's client of it.
 
 use crate::api::{ClientId, ClientInfo, Command, Event, NamespaceId};
+use crate::server::budget::{Budget, TotalBudget};
 use crate::server::cold::Begun;
 use crate::server::sequencer::Sequencer;
 use crate::server::{ColdReads, Input, Mailbox, Parcel};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Bytes of commands that one connection may have waiting for the sequencer before its socket is read no further.
-const IN_FLIGHT_BYTES_MAX: u64 = 8 << 20;
 
 /// Reads of one connection that are under way at once.
 const READ_AHEAD: usize = 4;
@@ -30,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) cold: ColdReads,
     pub(crate) clients: AtomicU64,
     pub(crate) leader_epoch: i32,
+    pub(crate) commands: Arc<TotalBudget>,
 }
 
 impl Broker {
@@ -50,6 +49,11 @@ impl Broker {
     /// The namespace of connections that name none.
     pub fn default_namespace(&self) -> NamespaceId {
         NamespaceId(0)
+    }
+
+    /// Bytes of all connections' commands that are not decided yet.
+    pub fn commands_bytes(&self) -> u64 {
+        self.shared.commands.bytes()
     }
 
     /// The journal's epoch, which is Kafka's leader epoch for every partition.
@@ -76,7 +80,7 @@ impl Broker {
             namespace,
             shared: self.shared.clone(),
             mailbox,
-            in_flight: Arc::new(AtomicU64::new(0)),
+            in_flight: Arc::new(Budget::new(self.shared.commands.clone())),
             parcels: Vec::new(),
             begun: VecDeque::new(),
         }
@@ -90,7 +94,7 @@ pub struct Client {
     namespace: NamespaceId,
     shared: Arc<Shared>,
     mailbox: Arc<Mailbox>,
-    in_flight: Arc<AtomicU64>,
+    in_flight: Arc<Budget>,
     /// Taken from the mailbox and not handed out yet, newest first.
     parcels: Vec<Parcel>,
     /// What is being read, and what waits behind it, oldest first.
@@ -118,11 +122,7 @@ impl Client {
     /// Adds a command to those that [`Client::flush`] sends.
     pub fn add(&self, correlation: u64, command: Command) {
         let bytes = COMMAND_BYTES + payload_bytes(&command);
-        self.in_flight.fetch_add(bytes, Ordering::Relaxed);
-        let cost = crate::server::intake::Cost {
-            bytes,
-            budget: self.in_flight.clone(),
-        };
+        let cost = self.in_flight.take(bytes);
         self.shared.sequencer.add(
             self.namespace,
             Input::Command {
@@ -141,12 +141,18 @@ impl Client {
 
     /// Bytes of commands not decided yet.
     pub fn in_flight_bytes(&self) -> u64 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.in_flight.bytes()
     }
 
     /// May more be read from this connection's socket?
     pub fn can_send(&self) -> bool {
-        self.in_flight_bytes() < IN_FLIGHT_BYTES_MAX
+        self.in_flight.has_room()
+    }
+
+    /// Waits until more may be read from this connection's socket.
+    pub fn room(&self) -> impl Future<Output = ()> + Send + use<> {
+        let budget = self.in_flight.clone();
+        async move { budget.room().await }
     }
 
     /// Waits for events and takes all there are, in order, payloads at hand. Cancel safe: an event is either in

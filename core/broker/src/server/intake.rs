@@ -1,12 +1,12 @@
-//! What waits for the sequencer: one lane for each namespace, served in turn, so that a flood in one does not delay
-//! the others.
+//! What waits for the sequencer: one lane for each namespace, served in turn by weight, so that a flood in one does not
+//! delay the others.
 
 use crate::api::{ClientId, ClientInfo, Command, NamespaceId};
+use crate::server::budget::Cost;
 use crate::server::mailbox::Mailbox;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Something for the sequencer.
@@ -36,19 +36,6 @@ pub(crate) enum Input {
     Stop,
 }
 
-/// A command's share of its client's budget of bytes in flight, given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Cost {
-    pub(crate) bytes: u64,
-    pub(crate) budget: Arc<AtomicU64>,
-}
-
-impl Drop for Cost {
-    fn drop(&mut self) {
-        self.budget.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 /// The thread may be so much late: times are counted in whole milliseconds.
 const SLACK: Duration = Duration::from_millis(2);
 
@@ -59,9 +46,29 @@ pub(crate) struct Intake {
     wake: Condvar,
 }
 
+/// What a lane may take in its turn, and what a step takes at the most: bytes, a command counting for 256 at least. A
+/// command in a lane of its own waits for one step and, for each quantum that it weighs, one quantum and one command of
+/// each other lane.
+const QUANTUM: i64 = 64 << 10;
+const STEP_WEIGHT_MAX: i64 = 1 << 20;
+
+/// The weight of what has none.
+const WEIGHT_MIN: i64 = 256;
+
+#[derive(Debug, Default)]
+struct Lane {
+    inputs: VecDeque<Input>,
+    /// Weight that it may still take.
+    deficit: i64,
+}
+
 #[derive(Debug, Default)]
 struct Lanes {
-    lanes: Vec<VecDeque<Input>>,
+    lanes: Vec<Lane>,
+    /// Lanes with something in them; the first is served.
+    turns: VecDeque<usize>,
+    /// The first one has had its quantum for this turn.
+    resumed: bool,
     waiting: usize,
     /// The journal has completions to poll.
     poked: bool,
@@ -69,7 +76,6 @@ struct Lanes {
     asleep: bool,
     /// When the thread wakes by itself.
     deadline: Option<Instant>,
-    next: usize,
 }
 
 impl Intake {
@@ -162,31 +168,64 @@ impl Lanes {
     fn add(&mut self, namespace: NamespaceId, input: Input) {
         let index = namespace.0 as usize;
         if self.lanes.len() <= index {
-            self.lanes.resize_with(index + 1, VecDeque::new);
+            self.lanes.resize_with(index + 1, Lane::default);
         }
         if let Some(lane) = self.lanes.get_mut(index) {
-            lane.push_back(input);
+            if lane.inputs.is_empty() {
+                self.turns.push_back(index);
+            }
+            lane.inputs.push_back(input);
         }
         self.waiting += 1;
     }
 
-    /// A share from each lane in turn.
+    /// Takes from the lanes in turn, each as much as the others by weight (deficit round-robin): up to `limit` inputs,
+    /// and no more than a step's weight.
     fn take(&mut self, limit: usize, into: &mut Vec<Input>) {
-        if self.waiting == 0 {
-            return;
-        }
-        let count = self.lanes.len().max(1);
-        let share = (limit / count).max(1);
-        let start = self.next % count;
-        for step in 0..count {
-            let Some(lane) = self.lanes.get_mut((start + step) % count) else {
-                continue;
+        let mut left = STEP_WEIGHT_MAX;
+        let mut taken = 0;
+        while let Some(index) = self.turns.front().copied() {
+            let Some(lane) = self.lanes.get_mut(index) else {
+                return;
             };
-            let take = share.min(lane.len());
-            into.extend(lane.drain(..take));
-            self.waiting -= take;
+            if !std::mem::take(&mut self.resumed) {
+                lane.deficit += QUANTUM;
+            }
+            while let Some(input) = lane.inputs.front() {
+                let weight = input.weight();
+                if weight > lane.deficit {
+                    break;
+                }
+                if taken >= limit || left <= 0 {
+                    // It goes on from here in the next step.
+                    self.resumed = true;
+                    return;
+                }
+                lane.deficit -= weight;
+                left -= weight;
+                taken += 1;
+                self.waiting -= 1;
+                into.extend(lane.inputs.pop_front());
+            }
+            self.turns.pop_front();
+            if lane.inputs.is_empty() {
+                lane.deficit = 0;
+            } else {
+                self.turns.push_back(index);
+            }
         }
-        self.next = self.next.wrapping_add(1);
+    }
+}
+
+impl Input {
+    /// What it counts for when lanes are served: bytes, and something for each command.
+    fn weight(&self) -> i64 {
+        match self {
+            Self::Command {
+                cost: Some(cost), ..
+            } => i64::try_from(cost.bytes()).unwrap_or(i64::MAX),
+            _ => WEIGHT_MIN,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Starting and stopping a broker: its journal, its threads.
 
 use crate::api::{BrokerConfig, NamespaceId};
+use crate::server::budget::TotalBudget;
 use crate::server::client::Shared;
 use crate::server::sequencer::{Ended, Sequencer, now};
 use crate::server::{Broker, ColdReads, Input};
@@ -62,6 +63,7 @@ impl Broker {
         let syncer = journal.syncer();
         let preparer = journal.preparer();
         let config = Arc::new(config);
+        let commands_bytes_max = config.commands_bytes_max;
         let leader_epoch = i32::try_from(journal.epoch()).unwrap_or(i32::MAX);
         let cold = ColdReads::new(journal.reader());
         let random = env.random.clone();
@@ -80,6 +82,7 @@ impl Broker {
             cold: cold.clone(),
             clients: AtomicU64::new(0),
             leader_epoch,
+            commands: TotalBudget::new(commands_bytes_max),
         };
         let broker = Self::new(Arc::new(shared));
         sequencer.open(shard, cold.clone());

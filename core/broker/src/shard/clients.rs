@@ -177,6 +177,7 @@ impl Shard {
             self.unpark(id);
         }
         self.clients.remove(&client);
+        self.forget_pressure(client);
         let head = self.head;
         for effect in std::mem::take(&mut self.after) {
             self.effect_at(head, effect);

@@ -121,6 +121,7 @@ impl Shard {
             stats: Stats::default(),
             failed: None,
             held: Default::default(),
+            pressure: Default::default(),
             #[cfg(test)]
             witness: None,
         };

@@ -68,7 +68,7 @@ impl Shard {
     /// Decides a publish, whether or not the disk is nearly full; what it changes is in the frame under construction.
     pub(crate) fn try_publish(
         &mut self,
-        _client: ClientId,
+        client: ClientId,
         namespace: NamespaceId,
         publish: Publish,
     ) -> Result<Published, Refusal> {
@@ -125,6 +125,7 @@ impl Shard {
         } else {
             self.publish_batch(namespace, batch, records, &routes, &mut outcomes);
         }
+        self.press(client);
         if outcomes.iter().all(|outcome| *outcome == Routed::Taken) {
             outcomes.clear();
         }
@@ -375,7 +376,13 @@ impl Shard {
             if qos == 0 && offline {
                 continue;
             }
-            if queue.memory_bytes + bytes as u64 > self.config.memory_queue_bytes_max {
+            let (bytes, memory_bytes) = (bytes as u64, queue.memory_bytes);
+            let full = if subscribed || qos == 0 {
+                memory_bytes + bytes > self.config.memory_queue_bytes_max
+            } else {
+                !self.may_take(target.queue, memory_bytes, bytes)
+            };
+            if full {
                 if qos == 0 {
                     self.stats.dropped += 1;
                 } else {

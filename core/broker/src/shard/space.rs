@@ -135,10 +135,9 @@ impl Shard {
         let mut clients: Vec<ClientId> = self.clients.keys().copied().collect();
         clients.sort_unstable();
         for client in clients {
-            let event = if blocked {
-                Event::Blocked(BlockReason::Disk)
-            } else {
-                Event::Unblocked
+            let event = match self.blocked_for(client) {
+                Some(reason) => Event::Blocked(reason),
+                None => Event::Unblocked,
             };
             self.send(client, event);
         }

@@ -40,6 +40,8 @@ impl Shard {
         stats.journal_files = files.len() as u64;
         stats.lsn_head = self.head;
         stats.lsn_durable = self.durable;
+        stats.queues_bytes = self.pressure.queues_bytes;
+        stats.memory_low = u64::from(self.pressure.all);
         stats.held_bytes = self.held.bytes();
         stats.disk_low = u64::from(self.may_publish().is_err());
         stats

@@ -25,6 +25,7 @@ impl Shard {
         if now >= self.next_retention_ms {
             self.next_retention_ms = now + IDLE_MS;
             self.watch_space();
+            self.watch_memory();
             self.retain();
             self.compact_if_due();
         }

@@ -23,6 +23,9 @@ pub trait Client: Send + Sync {
     /// May more be read from this connection's socket?
     fn can_send(&self) -> bool;
 
+    /// Waits until more may be read from this connection's socket.
+    fn room(&self) -> impl Future<Output = ()> + Send + use<Self>;
+
     /// Waits for events and takes all there are. Cancel safe.
     fn recv(&mut self, into: &mut Vec<Event>) -> impl Future<Output = ()> + Send;
 }
@@ -46,6 +49,10 @@ impl Client for omnilog_broker::Client {
 
     fn can_send(&self) -> bool {
         self.can_send()
+    }
+
+    fn room(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.room()
     }
 
     fn recv(&mut self, into: &mut Vec<Event>) -> impl Future<Output = ()> + Send {

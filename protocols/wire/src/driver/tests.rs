@@ -15,6 +15,7 @@ struct Shard {
     sent: Mutex<Vec<(u64, Command)>>,
     events: Mutex<Vec<Event>>,
     wake: Notify,
+    room: Notify,
     full: Mutex<bool>,
     flood: Mutex<bool>,
     connected: Mutex<u32>,
@@ -50,6 +51,15 @@ impl Client for FakeClient {
 
     fn can_send(&self) -> bool {
         !*self.0.full.lock()
+    }
+
+    fn room(&self) -> impl Future<Output = ()> + Send + use<> {
+        let hub = self.0.clone();
+        async move {
+            while *hub.full.lock() {
+                hub.room.notified().await;
+            }
+        }
     }
 
     async fn recv(&mut self, into: &mut Vec<Event>) {
@@ -365,6 +375,7 @@ async fn nothing_is_read_while_the_broker_has_enough() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(peer.shard.sent.lock().len() <= 1);
     *peer.shard.full.lock() = false;
+    peer.shard.room.notify_one();
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(peer.shard.sent.lock().len(), 3);
 }

@@ -97,3 +97,82 @@ fn nobody_steps_in_the_place_of_a_thread_that_is_awake() {
     intake.take(1, &mut inputs);
     assert_eq!(numbers(&inputs), [1]);
 }
+
+fn command(budget: &Arc<crate::server::budget::Budget>, client: u64, bytes: u64) -> Input {
+    Input::Command {
+        client: ClientId(client),
+        correlation: 0,
+        command: Command::Stats,
+        cost: Some(budget.take(bytes)),
+    }
+}
+
+#[test]
+fn no_flood_delays_another_namespace_by_more_than_its_share() {
+    use crate::server::budget::{Budget, TotalBudget};
+    let budget = Arc::new(Budget::new(TotalBudget::new(u64::MAX)));
+    let mut lanes = Lanes::default();
+    // Many small commands, and requests as large as they may be: each would fill steps of its own.
+    for _ in 0..400_000 {
+        lanes.add(NamespaceId(0), command(&budget, 100, 256));
+    }
+    for _ in 0..1000 {
+        lanes.add(NamespaceId(1), command(&budget, 101, 1 << 20));
+    }
+    let mut inputs = Vec::new();
+    let mut worst = 0;
+    for round in 0..40 {
+        // What a step has begun is in the way, too.
+        lanes.take(4096, &mut inputs);
+        let weight = |inputs: &[Input]| inputs.iter().map(Input::weight).sum::<i64>();
+        let mut before = weight(&inputs);
+        inputs.clear();
+        lanes.add(NamespaceId(2), command(&budget, round, 256));
+        loop {
+            lanes.take(4096, &mut inputs);
+            let at = inputs.iter().position(
+                |input| matches!(input, Input::Command { client, .. } if client.0 == round),
+            );
+            before += weight(inputs.get(..at.unwrap_or(inputs.len())).unwrap());
+            inputs.clear();
+            if at.is_some() {
+                break;
+            }
+        }
+        worst = worst.max(before);
+    }
+    // A step of a megabyte that ends with a large request, then one turn of each of the others.
+    let bound = 2 * STEP_WEIGHT_MAX + QUANTUM + (1 << 20);
+    assert!(worst <= bound, "{worst} is decided before a small command");
+    // The others have their shares meanwhile.
+    assert!(lanes.waiting > 10_000, "{}", lanes.waiting);
+}
+
+#[test]
+fn lanes_share_by_weight_and_an_idle_one_saves_nothing_up() {
+    use crate::server::budget::{Budget, TotalBudget};
+    let budget = Arc::new(Budget::new(TotalBudget::new(u64::MAX)));
+    let mut lanes = Lanes::default();
+    for number in 0..40_000 {
+        lanes.add(NamespaceId(3), command(&budget, 1, 256));
+        if number % 100 == 0 {
+            lanes.add(NamespaceId(7), command(&budget, 2, 25_600));
+        }
+    }
+    let mut shares = [0; 2];
+    let mut inputs = Vec::new();
+    for _ in 0..8 {
+        lanes.take(4096, &mut inputs);
+        for input in inputs.drain(..) {
+            let heavy = matches!(&input, Input::Command { client, .. } if client.0 == 2);
+            shares[usize::from(heavy)] += input.weight();
+        }
+    }
+    let [light, heavy] = shares;
+    assert!((light - heavy).abs() <= 2 * QUANTUM, "{shares:?}");
+    while lanes.waiting > 0 {
+        lanes.take(4096, &mut inputs);
+    }
+    assert!(lanes.turns.is_empty());
+    assert!(lanes.lanes.iter().all(|lane| lane.deficit == 0));
+}
