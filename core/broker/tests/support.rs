@@ -30,7 +30,7 @@ pub fn start(dir: &Path) -> Running {
 pub struct Peer {
     pub client: Client,
     pub events: Vec<Event>,
-    next: u64,
+    pub next: u64,
 }
 
 impl Peer {

@@ -1,0 +1,162 @@
+//! What is bounded, and what happens at the bound: memory of queues, space on the disk.
+
+mod support;
+
+use bytes::Bytes;
+use omnilog_broker::*;
+use omnilog_ledger::sim::SimFiles;
+use omnilog_ledger::{Env, JournalOptions};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use support::*;
+
+async fn stop(running: Running) {
+    tokio::task::spawn_blocking(|| running.stop())
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+async fn hears(peer: &mut Peer, wanted: &Event) {
+    while !peer.events.contains(wanted) {
+        peer.more().await;
+    }
+    peer.events.retain(|event| event != wanted);
+}
+
+#[tokio::test]
+async fn whoever_fills_a_queue_in_memory_is_blocked_until_it_has_drained() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = BrokerConfig {
+        memory_queue_bytes_max: 20_000,
+        ..BrokerConfig::default()
+    };
+    let options = JournalOptions {
+        file_bytes: 4 << 20,
+        reserve_bytes: 0,
+        low_bytes: 0,
+        ..JournalOptions::default()
+    };
+    let running = Broker::start(&Env::real(), dir.path(), options, config).unwrap();
+    let mut publisher = Peer::join(&running);
+    let mut bystander = Peer::join(&running);
+    let declare = DeclareQueue {
+        name: Bytes::from_static(b"memory"),
+        durable: false,
+        exclusive: false,
+        auto_delete: false,
+        arguments: Vec::new(),
+    };
+    publisher.ask(Command::DeclareQueue(declare)).await.unwrap();
+    let big = "x".repeat(3000);
+    for _ in 0..8 {
+        let published = publisher.publish(amqp("", "memory"), &big).await;
+        assert!(published.outcomes.is_empty(), "all of it is taken");
+    }
+    let blocked = Event::Blocked(BlockReason::Memory);
+    hears(&mut publisher, &blocked).await;
+    // Past twice the budget it is refused: what is blocked should not come.
+    let mut refused = false;
+    for _ in 0..8 {
+        let published = publisher.publish(amqp("", "memory"), &big).await;
+        refused |= published.outcomes == [Routed::Rejected];
+    }
+    assert!(refused);
+    let stats = bystander.ask(Command::Stats).await;
+    assert!(matches!(stats, Ok(Reply::Stats(_))));
+    assert!(!bystander.events.contains(&blocked), "it filled nothing");
+    let mut consumer = Peer::join(&running);
+    consumer.consume("memory").await;
+    for _ in 0..12 {
+        let delivery = consumer.delivery().await;
+        let settle = Settle {
+            entries: vec![(delivery.queue, delivery.entry)],
+            settlement: Settlement::Ack,
+        };
+        consumer.ask(Command::Settle(settle)).await.unwrap();
+    }
+    hears(&mut publisher, &Event::Unblocked).await;
+    drop((publisher, bystander, consumer));
+    stop(running).await;
+}
+
+fn commit(offset: i64) -> Command {
+    Command::CommitOffsets(
+        Bytes::from_static(b"group"),
+        vec![GroupOffset {
+            topic: Bytes::from_static(b"log"),
+            partition: 0,
+            offset,
+            leader_epoch: -1,
+            metadata: Bytes::from(vec![b'm'; 3000]),
+        }],
+    )
+}
+
+#[tokio::test]
+async fn when_the_reserve_is_used_up_what_was_decided_waits_and_is_told_when_there_is_space() {
+    const FILE_BYTES: u64 = 64 << 10;
+    let files = SimFiles::new(1, u64::MAX);
+    let env = Env {
+        files: Arc::new(files.clone()),
+        ..Env::real()
+    };
+    let options = JournalOptions {
+        file_bytes: FILE_BYTES,
+        low_bytes: 2 * FILE_BYTES,
+        reserve_bytes: 4 * FILE_BYTES,
+        bytes_max: 0,
+    };
+    let start = || {
+        let config = BrokerConfig::default();
+        Broker::start(&env, Path::new("/data"), options.clone(), config).unwrap()
+    };
+    let running = start();
+    let mut peer = Peer::join(&running);
+    let create = CreateTopic {
+        name: Bytes::from_static(b"log"),
+        partitions: Some(1),
+        settings: LogSettings::default(),
+        validate_only: false,
+    };
+    peer.ask(Command::CreateTopic(create)).await.unwrap();
+    peer.append("log", b"k", "v").await;
+    files.leave_free(0);
+    hears(&mut peer, &Event::Blocked(BlockReason::Disk)).await;
+    let refused = peer
+        .ask(Command::Publish(message(amqp("", "log"), "v")))
+        .await;
+    assert_eq!(refused, Err(Refusal::DiskFull));
+    // The reserve serves what consumers need.
+    let mut committed = 0;
+    let short = Duration::from_millis(1500);
+    while let Ok(reply) = tokio::time::timeout(short, peer.ask(commit(committed + 1))).await {
+        assert!(matches!(reply, Ok(Reply::Committed(_))), "{reply:?}");
+        committed += 1;
+        assert!(committed < 1000, "more than the disk has");
+    }
+    assert!(committed > 40, "{committed}");
+    // Nothing is told, and nothing lost, until there is space.
+    let waiting = committed + 1;
+    files.set_capacity(u64::MAX);
+    hears(&mut peer, &Event::Unblocked).await;
+    let asked = peer.next;
+    let told = |event: &Event| matches!(event, Event::Reply { correlation, result: Ok(_) } if *correlation == asked);
+    while !peer.events.iter().any(told) {
+        peer.more().await;
+    }
+    peer.append("log", b"k", "v").await;
+    drop(peer);
+    stop(running).await;
+
+    let running = start();
+    let mut peer = Peer::join(&running);
+    let fetch = Command::FetchOffsets(Bytes::from_static(b"group"), None);
+    let Ok(Reply::GroupOffsets(offsets)) = peer.ask(fetch).await else {
+        panic!("no offsets");
+    };
+    assert_eq!(offsets.first().map(|offset| offset.offset), Some(waiting));
+    drop(peer);
+    stop(running).await;
+}
