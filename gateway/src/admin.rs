@@ -77,7 +77,7 @@ async fn stats(broker: &Broker) -> Option<Stats> {
     match ask(broker, broker.default_namespace(), Command::Stats).await {
         Some(Ok(Reply::Stats(mut stats))) => {
             stats.commands_bytes = broker.commands_bytes();
-            Some(stats)
+            Some(*stats)
         }
         _ => None,
     }

@@ -273,7 +273,7 @@ impl Shard {
                 let page = self.list(namespace, &listing);
                 return Outcome::Now(Ok(Reply::Listed(Box::new(page))));
             }
-            Command::Stats => return Outcome::Now(Ok(Reply::Stats(self.figures()))),
+            Command::Stats => return Outcome::Now(Ok(Reply::Stats(Box::new(self.figures())))),
             Command::DescribeTopics(topics) => {
                 Ok(Reply::Topics(self.describe_topics(namespace, topics)))
             }

@@ -1,5 +1,11 @@
 //! What is bounded, and what happens at the bound: memory of queues, space on the disk.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use bytes::Bytes;

@@ -44,7 +44,7 @@ pub enum Reply {
     /// A step was journaled; `false`: that packet id was not in flight.
     Step(bool),
     /// Figures.
-    Stats(Stats),
+    Stats(Box<Stats>),
     /// A page of a listing.
     Listed(Box<ListingPage>),
 }
