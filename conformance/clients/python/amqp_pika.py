@@ -162,6 +162,152 @@ def prefetch(target):
     connection.close()
 
 
+@case("pika/priorities")
+def priorities(target):
+    connection, channel = channel_of(target)
+    for durable in (True, False):
+        queue = target.name(f"q-{durable}")
+        channel.queue_declare(queue, durable=durable, arguments={"x-max-priority": 5})
+        for body, priority in ((b"a", None), (b"b", 3), (b"c", 200), (b"d", 3), (b"e", 0), (b"f", 5)):
+            properties = pika.BasicProperties(priority=priority, delivery_mode=2)
+            channel.basic_publish("", queue, body, properties)
+        first = take(channel, queue, 1, auto_ack=False)[0]
+        equal(first[2], b"c", "the highest, of those the oldest")
+        channel.basic_reject(first[0].delivery_tag, requeue=True)
+        equal([body for _, _, body in take(channel, queue, 6)], [b"c", b"f", b"b", b"d", b"a", b"e"], "order")
+        channel.queue_delete(queue)
+    for value, text in ((-1, "invalid arg 'x-max-priority'"), (256, "{max_value_exceeded,256}")):
+        other = connection.channel()
+        try:
+            other.queue_declare(target.name("bad"), arguments={"x-max-priority": value})
+            true(False, f"{value} is accepted")
+        except exceptions.ChannelClosedByBroker as closed:
+            equal(closed.reply_code, 406, f"the code for {value}")
+            true(text in closed.reply_text, closed.reply_text)
+    connection.close()
+
+
+def pump(*connections, seconds=0.4):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for connection in connections:
+            connection.process_data_events(0.02)
+
+
+@case("pika/single_active_consumer")
+def single_active_consumer(target):
+    connection, channel = channel_of(target)
+    queue = target.name("q")
+    channel.queue_declare(queue, durable=True, arguments={"x-single-active-consumer": True})
+    got = {}
+    connections = []
+    for who in range(3):
+        c, ch = channel_of(target)
+        ch.basic_qos(prefetch_count=2)
+        got[who] = []
+
+        def on_message(ch, method, _properties, body, who=who):
+            got[who].append((method, body))
+
+        # A higher priority does not take the place of the active one.
+        ch.basic_consume(queue, on_message, arguments={"x-priority": 10 if who == 2 else 0})
+        connections.append((c, ch))
+        pump(c, seconds=0.2)
+    for i in range(6):
+        channel.basic_publish("", queue, str(i).encode())
+    pump(*(c for c, _ in connections))
+    equal([[body for _, body in got[who]] for who in range(3)], [[b"0", b"1"], [], []], "the first alone is served")
+    connections[0][1].basic_ack(got[0][0][0].delivery_tag)
+    pump(*(c for c, _ in connections))
+    equal([len(got[who]) for who in range(3)], [3, 0, 0], "it stays")
+    connections[0][0].close()
+    pump(connections[1][0], connections[2][0])
+    equal([body for _, body in got[2]], [b"1", b"2"], "the highest priority follows, from where it was")
+    equal(got[1], [], "one at a time")
+    true(all(method.redelivered for method, _ in got[2]), "redelivered")
+    other = connection.channel()
+    try:
+        other.basic_consume(queue, lambda *_: None, exclusive=True)
+        true(False, "an exclusive consumer is accepted")
+    except exceptions.ChannelClosedByBroker as closed:
+        equal(closed.reply_code, 403, "exclusive")
+    for c, _ in connections[1:]:
+        c.close()
+    channel.queue_delete(queue)
+    connection.close()
+
+
+@case("pika/consumer_priority")
+def consumer_priority(target):
+    connection, channel = channel_of(target)
+    queue = channel.queue_declare(target.name("q")).method.queue
+    got = {"low": [], "high": []}
+    channel.basic_qos(prefetch_count=0)
+    low, high = connection.channel(), connection.channel()
+    high.basic_qos(prefetch_count=1)
+    low.basic_consume(queue, lambda _c, method, _p, body: got["low"].append((method.delivery_tag, body)))
+    high.basic_consume(
+        queue,
+        lambda _c, method, _p, body: got["high"].append((method.delivery_tag, body)),
+        arguments={"x-priority": 5},
+    )
+    for i in range(3):
+        channel.basic_publish("", queue, str(i).encode())
+        pump(connection, seconds=0.2)
+    equal([body for _, body in got["high"]], [b"0"], "the higher one first, as far as it may")
+    equal([body for _, body in got["low"]], [b"1", b"2"], "blocked, it lets others have it")
+    high.basic_ack(got["high"][0][0])
+    pump(connection, seconds=0.2)
+    channel.basic_publish("", queue, b"3")
+    pump(connection, seconds=0.3)
+    equal([body for _, body in got["high"]], [b"0", b"3"], "and has its turn again")
+    channel.queue_delete(queue)
+    connection.close()
+
+
+@case("pika/prefetch_shared_and_each")
+def prefetch_shared_and_each(target):
+    connection, channel = channel_of(target)
+    queues = [channel.queue_declare(target.name(f"q{n}")).method.queue for n in range(3)]
+    for queue in queues:
+        for i in range(4):
+            channel.basic_publish("", queue, str(i).encode())
+    for shared, expected in ((True, 3), (False, 9)):
+        c, ch = channel_of(target)
+        got = []
+        ch.basic_qos(prefetch_count=3, global_qos=shared)
+        for queue in queues:
+            ch.basic_consume(queue, lambda _c, method, _p, body: got.append(method.delivery_tag))
+        pump(c)
+        equal(len(got), expected, f"unacked with global={shared}")
+        # One more for each acked; all at once with multiple.
+        ch.basic_ack(got[0])
+        pump(c)
+        equal(len(got), expected + 1, "one acked")
+        ch.basic_ack(0, multiple=True)
+        pump(c)
+        equal(len(got), min(12 if not shared else 2 * expected + 1, 12), "all acked")
+        ch.basic_recover(requeue=True)
+        c.close()
+        for queue in queues:
+            channel.queue_purge(queue)
+            for i in range(4):
+                channel.basic_publish("", queue, str(i).encode())
+    c, ch = channel_of(target)
+    got = []
+    ch.basic_qos(prefetch_count=65535)
+    ch.basic_consume(queues[0], lambda _c, method, _p, body: got.append((method.redelivered, body)))
+    pump(c)
+    equal(got, [(False, b"%d" % i) for i in range(4)], "the largest prefetch")
+    ch.basic_recover(requeue=True)
+    pump(c)
+    equal(got[4:], [(True, b"%d" % i) for i in range(4)], "recovered, in order")
+    c.close()
+    for queue in queues:
+        channel.queue_delete(queue)
+    connection.close()
+
+
 @case("pika/competing_consumers")
 def competing_consumers(target):
     connection, channel = channel_of(target)

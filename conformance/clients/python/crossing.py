@@ -355,6 +355,78 @@ def provenance(target):
     own.channel.queue_delete(name)
 
 
+@case("names/session_competes_for_a_queue")
+def session_competes(target):
+    """`$queue/q`: an MQTT session beside an AMQP consumer, on the same entries."""
+    name = target.name("q")
+    connection, channel = channel_of(target)
+    channel.queue_declare(name, durable=True)
+    peer = Peer(target, client_id=name, version=V5, clean=False, expiry=300)
+    codes = peer.subscribe((f"$queue/{name}", 1))
+    true(codes is None or not any(code.is_failure for code in codes), f"refused: {codes}")
+    got = []
+    channel.basic_consume(name, lambda _c, method, _p, body: got.append((method.delivery_tag, body)))
+    connection.process_data_events(0.3)
+    persistent = pika.BasicProperties(delivery_mode=2)
+    for i in range(20):
+        channel.basic_publish("", name, str(i).encode(), persistent)
+    deadline = time.monotonic() + 10
+    while len(got) + peer.messages.qsize() < 20 and time.monotonic() < deadline:
+        connection.process_data_events(0.05)
+    taken = [message.payload for message in peer.take(peer.messages.qsize())]
+    equal(len(taken), 10, "half of them come by MQTT")
+    equal(sorted([body for _, body in got] + taken, key=int), [str(i).encode() for i in range(20)], "each once")
+    # What the AMQP consumer leaves goes to the session.
+    connection.close()
+    left = sorted(int(message.payload) for message in peer.take(10))
+    equal(left, sorted(int(body) for _, body in got), "what was not acked goes to the session")
+    peer.close()
+    connection, channel = channel_of(target)
+    equal(channel.queue_delete(name).method.message_count, 0, "all are acknowledged")
+    connection.close()
+
+
+@case("names/keys_share_a_queue")
+def keys_share(target):
+    """`x-key-shared`: a routing key's messages go to one consumer while it has any of them."""
+    name = target.name("q")
+    connection, channel = channel_of(target)
+    channel.queue_declare(name, durable=True, arguments={"x-key-shared": True})
+    channel.exchange_declare(name, "fanout")
+    channel.queue_bind(name, name)
+    got = {}
+    connections = []
+    for who in range(3):
+        c, ch = channel_of(target)
+        ch.basic_qos(prefetch_count=10)
+
+        def on_message(ch, method, _properties, body, who=who):
+            got.setdefault(method.routing_key, []).append((who, int(body)))
+            ch.basic_ack(method.delivery_tag)
+
+        ch.basic_consume(name, on_message)
+        connections.append(c)
+    for i in range(200):
+        channel.basic_publish(name, f"key{i % 8}", str(i).encode())
+    deadline = time.monotonic() + 15
+    while sum(map(len, got.values())) < 200 and time.monotonic() < deadline:
+        for c in connections:
+            c.process_data_events(0.01)
+    equal(sum(map(len, got.values())), 200, "all are delivered")
+    for key, taken in got.items():
+        by_one = {}
+        for who, number in taken:
+            by_one.setdefault(who, []).append(number)
+        for numbers in by_one.values():
+            equal(numbers, sorted(numbers), f"the order of {key}")
+    equal(len({who for taken in got.values() for who, _ in taken}), 3, "all three work")
+    for c in connections:
+        c.close()
+    channel.queue_delete(name)
+    channel.exchange_delete(name)
+    connection.close()
+
+
 @case("names/one_name_three_readers")
 def one_name(target):
     """An AMQP queue, a Kafka group and an MQTT session on one name, each with its own progress."""

@@ -17,6 +17,8 @@ pub(super) fn cases() -> Vec<Case> {
         "names/pika_default_publish_readable_from_kafka",
         "names/provenance",
         "names/one_name_three_readers",
+        "names/session_competes_for_a_queue",
+        "names/keys_share_a_queue",
     ]
     .map(|name| driver("crossing", ALL, Client::Python, name))
     .to_vec()

@@ -12,6 +12,8 @@ use omnilog_broker::{Noun, Table, Value};
 enum Shape {
     /// An integer from here to there.
     Int(i64, i64),
+    /// A priority.
+    Priority,
     /// Text.
     Text,
     /// One of these.
@@ -65,7 +67,7 @@ const KNOWN: &[Known] = &[
         "x-dead-letter-strategy",
         Shape::OneOf(&["at-most-once", "at-least-once"]),
     ),
-    served("x-max-priority", Shape::Int(0, 255)),
+    served("x-max-priority", Shape::Priority),
     served("x-single-active-consumer", Shape::Bool),
     served("x-key-shared", Shape::Bool),
     unserved("x-delivery-limit", Shape::Int(-1, i64::MAX)),
@@ -137,6 +139,11 @@ pub(super) fn check(queue: &[u8], arguments: &Table, vhost: &[u8]) -> Result<(),
 impl Shape {
     fn check(self, value: &Value) -> Result<(), String> {
         match (self, value) {
+            (Self::Priority, Value::Int(0..=255)) => Ok(()),
+            (Self::Priority, Value::Int(value)) if *value < 0 => {
+                Err(format!("{{value_negative,{value}}}"))
+            }
+            (Self::Priority, Value::Int(value)) => Err(format!("{{max_value_exceeded,{value}}}")),
             (Self::Int(least, most), Value::Int(value)) if (least..=most).contains(value) => Ok(()),
             (Self::Int(least, _), Value::Int(value)) if *value < least => {
                 Err(format!("{{value_too_small,{value}}}"))
