@@ -81,6 +81,7 @@ pub(crate) fn broker_config(settings: &Settings) -> BrokerConfig {
         memory_queues_bytes_max: memory.queues_bytes_max,
         commands_bytes_max: memory.commands_bytes_max,
         checkpoint_ms: journal.checkpoint_ms,
+        shared_by_key: settings.mqtt.shared_by_key,
         unclustered_files_max: BrokerConfig::default().unclustered_files_max,
     }
 }

@@ -97,6 +97,8 @@ pub(crate) struct Shard {
     acked_since_ms: Option<u64>,
     /// Groups that have got credit for which consumers wait.
     credited: Vec<(ClientId, CreditGroup)>,
+    /// It was stopped: nothing is decided or dispatched any more.
+    stopped: bool,
     /// Clients with parcels to put into their mailboxes.
     posting: Vec<ClientId>,
     /// Fetches that wait for more, and their deadlines.
@@ -170,6 +172,9 @@ impl Shard {
             if self.journal.group_bytes() >= GROUP_BYTES_MAX {
                 self.submit();
             }
+        }
+        if self.stopped {
+            return u64::MAX;
         }
         self.run_timers();
         self.gather_facts();

@@ -56,6 +56,8 @@ pub struct BrokerConfig {
     /// Bytes of commands of all connections that may wait for the sequencer; beyond it each connection has one at a
     /// time.
     pub commands_bytes_max: u64,
+    /// MQTT shared subscriptions give each topic's messages to one member while it has any of them.
+    pub shared_by_key: bool,
 }
 
 impl Default for BrokerConfig {
@@ -82,6 +84,7 @@ impl Default for BrokerConfig {
             unclustered_files_max: 32,
             memory_queues_bytes_max: 1 << 30,
             commands_bytes_max: 256 << 20,
+            shared_by_key: false,
         }
     }
 }

@@ -102,6 +102,7 @@ impl Shard {
             acked: Vec::new(),
             acked_since_ms: None,
             credited: Vec::new(),
+            stopped: false,
             posting: Vec::new(),
             parked: BTreeMap::new(),
             parked_deadlines: BTreeSet::new(),
@@ -215,8 +216,8 @@ impl Shard {
         if let Err(error) = self.journal.close(clean) {
             self.fail(&format!("the journal can't be closed: {error}"));
         }
+        self.stopped = true;
         self.release_durable();
-        self.dispatch_dirty();
         self.post();
     }
 }

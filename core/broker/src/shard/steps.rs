@@ -31,16 +31,25 @@ impl Shard {
                 queue,
                 entry,
             } => {
-                self.record_if(
-                    durable,
-                    &Decision::OutgoingAssigned {
-                        session: id,
-                        packet_id,
-                        queue,
-                        entry,
-                    },
-                );
-                true
+                // It may have gone meanwhile: purged, or back to a group that the session has left.
+                let has = self
+                    .state
+                    .queues
+                    .get(&queue)
+                    .and_then(|queue| queue.leases.get(&entry))
+                    .is_some_and(|lease| lease.client == client);
+                if has {
+                    self.record_if(
+                        durable,
+                        &Decision::OutgoingAssigned {
+                            session: id,
+                            packet_id,
+                            queue,
+                            entry,
+                        },
+                    );
+                }
+                has
             }
             SessionStep::Received { packet_id } => {
                 let before = state(packet_id);

@@ -8,6 +8,7 @@ use crate::shard::Shard;
 use crate::shard::dispatch::{Located, expired};
 use crate::shard::release::Effect;
 use crate::state::apply::first_level;
+use crate::state::order::KEY_SHARED;
 use bytes::Bytes;
 
 impl Shard {
@@ -116,6 +117,11 @@ impl Shard {
         if let Some(queue) = known {
             return queue;
         }
+        let by_key = self.config.shared_by_key;
+        let arguments = by_key
+            .then(|| (Name::from_static(KEY_SHARED), Value::Bool(true)))
+            .into_iter()
+            .collect();
         let mut name = b"$share/".to_vec();
         name.extend_from_slice(group);
         name.push(b'/');
@@ -128,7 +134,7 @@ impl Shard {
                 durable,
                 exclusive: false,
                 auto_delete: false,
-                arguments: Vec::new(),
+                arguments,
             },
         )
     }

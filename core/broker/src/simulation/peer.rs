@@ -273,7 +273,13 @@ impl World {
             }
             (Ask::Got, Ok(Reply::Got(Some((delivery, _))))) => self.delivered(at, &delivery),
             (Ask::Session, result) => self.session_opened(at, result),
-            (Ask::Assign(packet), Ok(_)) => self.assigned(at, packet),
+            (Ask::Assign(packet), Ok(Reply::Step(true))) => self.assigned(at, packet),
+            (Ask::Assign(packet), Ok(Reply::Step(false))) => {
+                // It is another's by now.
+                self.peers[at]
+                    .held
+                    .retain(|held| held.packet_id != packet || held.stage != 1);
+            }
             (Ask::Received(packet), Ok(_)) => self.received(at, packet),
             (Ask::Released(packet), Ok(_)) => self.released(at, packet),
             _ => {}

@@ -113,6 +113,7 @@ impl World {
             retention_bytes_default: 4000,
             unclustered_files_max: [1, 4, 32][random.random_range(0..3)],
             window_bytes_default: [2000, 20_000][random.random_range(0..2)],
+            shared_by_key: random.random_bool(0.5),
             ..BrokerConfig::default()
         };
         let keeps_log = random.random_bool(0.3);

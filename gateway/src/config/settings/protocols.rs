@@ -72,6 +72,7 @@ pub(crate) struct MqttSettings {
     pub(crate) keep_alive_s_max: u16,
     pub(crate) session_expiry_s_max: u32,
     pub(crate) subscriptions_max: usize,
+    pub(crate) shared_by_key: bool,
 }
 
 impl Default for MqttSettings {
@@ -84,6 +85,7 @@ impl Default for MqttSettings {
             keep_alive_s_max: 0,
             session_expiry_s_max: 0,
             subscriptions_max: 100_000,
+            shared_by_key: false,
         }
     }
 }
