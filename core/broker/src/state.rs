@@ -14,6 +14,7 @@ pub(crate) mod queue;
 pub(crate) mod rare;
 pub(crate) mod retained;
 pub(crate) mod routes;
+pub(crate) mod saved;
 pub(crate) mod session;
 pub(crate) mod small_map;
 

@@ -24,8 +24,7 @@ fn a_journal_on_a_real_disk_is_synced_by_its_thread_and_reopened() {
         journal.submit().unwrap();
     }
     while synced(&mut journal).unwrap() < last {
-        wake.recv_timeout(std::time::Duration::from_secs(20))
-            .unwrap();
+        wake.recv_timeout(Duration::from_secs(20)).unwrap();
     }
     journal.close(true).unwrap();
     thread.join().unwrap();

@@ -3,7 +3,8 @@
 use crate::api::QueueId;
 use crate::event::Event as Decision;
 use crate::shard::Shard;
-use omnilog_ledger::{CheckpointStore, Lsn, Pair};
+use crate::state::saved::Saved;
+use omnilog_ledger::{CheckpointStore, Lsn};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -29,17 +30,17 @@ pub(crate) struct Progress {
 #[derive(Debug)]
 pub(crate) struct CheckpointJob {
     lsn: Lsn,
-    entries: Vec<Pair>,
+    entries: Saved,
     store: Arc<dyn CheckpointStore>,
     outcome: Outcome,
 }
 
 impl CheckpointJob {
     /// Writes it. Blocks; `pause` is called between steps.
-    pub(crate) fn run(self, pause: &mut dyn FnMut()) {
-        let written = self
-            .store
-            .write(self.lsn, &mut self.entries.into_iter(), pause);
+    pub(crate) fn run(mut self, pause: &mut dyn FnMut()) {
+        // Here, and not on the sequencer's thread.
+        self.entries.sort();
+        let written = self.store.write(self.lsn, &mut self.entries.pairs(), pause);
         *self.outcome.lock() = Some(written.map_err(|error| error.to_string()));
     }
 }

@@ -10,7 +10,8 @@ pub(super) type View = Vec<Pair>;
 /// Sees the durable state. Acknowledgements that are gathered and not journaled yet count as not made; what is only
 /// known to a running shard is left out.
 pub(super) fn view(state: &State) -> View {
-    let mut view = state.save().expect("a state that can be saved");
+    let saved = state.save().expect("a state that can be saved");
+    let mut view: View = saved.pairs().collect();
     // The counters run ahead by what is not journaled; queues are looked at below.
     view.retain(|(key, _)| !matches!(key.first(), Some(b'a' | b'e' | b'f' | b'p')));
     let counters = format!("{:?} {}", state.epochs, state.next_producer);

@@ -8,9 +8,9 @@ use crate::state::exchange::Exchange;
 use crate::state::namespace::Group;
 use crate::state::partition::{Partition, Topic};
 use crate::state::queue::Queue;
+use crate::state::saved::Saved;
 use crate::state::session::Session;
 use crate::state::{Alias, Link, State};
-use omnilog_ledger::Pair;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -54,27 +54,10 @@ struct SavedQueue {
     delivered_below: u64,
 }
 
-/// Collects entries.
-struct Pages(Vec<Pair>);
-
-impl Pages {
-    fn add(
-        &mut self,
-        view: u8,
-        key: &[&[u8]],
-        value: &impl Serialize,
-    ) -> Result<(), postcard::Error> {
-        let mut name = vec![view];
-        name.extend(key.iter().copied().flatten());
-        self.0.push((name, postcard::to_allocvec(value)?));
-        Ok(())
-    }
-}
-
 impl State {
-    /// The durable state, in key order.
-    pub(crate) fn save(&self) -> Result<Vec<Pair>, postcard::Error> {
-        let mut pages = Pages(Vec::new());
+    /// The durable state.
+    pub(crate) fn save(&self) -> Result<Saved, postcard::Error> {
+        let mut pages = Saved::default();
         pages.add(
             COUNTERS,
             &[],
@@ -146,11 +129,10 @@ impl State {
                 pages.add(ORPHAN, &[&partition.to_be_bytes()], &(partition, topic))?;
             }
         }
-        pages.0.sort_unstable();
-        Ok(pages.0)
+        Ok(pages)
     }
 
-    fn save_queue(&self, queue: &Queue, pages: &mut Pages) -> Result<(), postcard::Error> {
+    fn save_queue(&self, queue: &Queue, pages: &mut Saved) -> Result<(), postcard::Error> {
         let mut returned: Vec<(u64, u32)> = queue
             .returned
             .iter()
