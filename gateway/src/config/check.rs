@@ -168,10 +168,15 @@ impl Checker<'_> {
                 "must not be below kafka.session_timeout_ms_min",
             );
         }
-        if journal.bytes_max != 0 && journal.bytes_max < 4 * journal.file_bytes {
+        let least = journal
+            .disk_low_bytes
+            .saturating_add(journal.disk_reserve_bytes)
+            .saturating_add(4 * journal.file_bytes);
+        if journal.bytes_max != 0 && journal.bytes_max < least {
             return self.refuse(
                 "journal.bytes_max",
-                "must be 0 or at least four times journal.file_bytes",
+                "must be 0 or at least journal.disk_low_bytes, journal.disk_reserve_bytes and four times \
+                 journal.file_bytes together: with less publishers would wait for ever",
             );
         }
         if journal.disk_reserve_bytes >= journal.disk_low_bytes {
