@@ -230,6 +230,12 @@ pub(crate) enum Event {
         until: i64,
         at_ms: i64,
     },
+    /// The log start moved within the first of its files: so many bytes of that are outside the log now.
+    LogStartCut {
+        partition: u64,
+        offset: i64,
+        bytes: u64,
+    },
 }
 
 /// The durable queues that hold a record.

@@ -35,6 +35,7 @@ mod subscribe;
 mod timers;
 mod topics;
 mod turns;
+mod windows;
 
 use crate::api::*;
 use crate::link::LinkJob;
@@ -53,6 +54,9 @@ use omnilog_ledger::{Journal, Lsn, Section, ShardId};
 use release::{Effect, Pending};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+#[cfg(test)]
+pub(crate) use windows::WindowJob;
+pub(crate) use windows::Windowed;
 
 /// The time of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -115,6 +119,7 @@ pub(crate) struct Shard {
     dead_files: Option<(Lsn, Vec<u32>)>,
     checkpoint: Progress,
     compaction: compaction::Progress,
+    windows: windows::Windows,
     /// Reads that links want done, taken by whoever drives the shard.
     link_jobs: Vec<LinkJob>,
     /// Somebody waits for what this step writes.
@@ -221,6 +226,10 @@ impl Shard {
             Input::Drained(client) => self.resume(client),
             Input::Pulled(pulled) => {
                 self.pulled(&pulled);
+                self.finish_frame();
+            }
+            Input::Windowed(seen) => {
+                self.windowed(&seen);
                 self.finish_frame();
             }
             Input::Stop => self.stop(),

@@ -149,6 +149,14 @@ fn written() -> Vec<(Event, &'static str)> {
             },
             "28 05 54 0e",
         ),
+        (
+            Event::LogStartCut {
+                partition: 5,
+                offset: 42,
+                bytes: 300,
+            },
+            "29 05 54 ac02",
+        ),
     ]
 }
 

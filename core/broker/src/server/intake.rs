@@ -32,6 +32,8 @@ pub(crate) enum Input {
     Drained(ClientId),
     /// What a link's reader found.
     Pulled(Box<crate::link::Pulled>),
+    /// Where a log's window begins.
+    Windowed(Box<crate::shard::Windowed>),
     /// Stop cleanly.
     Stop,
 }

@@ -157,6 +157,12 @@ impl Sequencer {
                 back.put(NamespaceId(0), Input::Pulled(Box::new(job.run(reader))));
             }));
         }
+        for job in shard.take_window_jobs() {
+            let back = self.clone();
+            cold.submit(Box::new(move |reader| {
+                back.put(NamespaceId(0), Input::Windowed(Box::new(job.run(reader))));
+            }));
+        }
         if let Some(job) = shard.take_checkpoint_job() {
             let body = move || job.run(&mut || std::thread::sleep(CHECKPOINT_PAUSE));
             let thread = std::thread::Builder::new().name("checkpoint".to_owned());

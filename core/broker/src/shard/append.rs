@@ -133,7 +133,8 @@ impl Shard {
         );
         self.record(&Decision::Appended { section });
         let end = base_offset + i64::from(count);
-        self.after.push(Effect::Watermark(key, end));
+        let last = first + u64::from(fields.last_offset_delta);
+        self.after.push(Effect::Watermark(key, end, last));
         if first_by_kafka {
             self.claim_for_kafka(topic);
             self.link_partition(topic, key, base_offset);

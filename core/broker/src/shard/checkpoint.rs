@@ -52,6 +52,11 @@ impl Shard {
         self.checkpoint.job.take_if(|job| job.lsn <= durable)
     }
 
+    /// Is everything that was decided in a checkpoint, or about to be?
+    pub(crate) fn all_checkpointed(&self) -> bool {
+        self.head <= self.checkpoint.last_lsn
+    }
+
     pub(crate) fn checkpoint_if_due(&mut self) {
         if let Some(outcome) = &self.checkpoint.writing {
             let outcome = outcome.lock().take();

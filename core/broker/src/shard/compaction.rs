@@ -14,6 +14,7 @@ use crate::api::*;
 use crate::event::Event as Decision;
 use crate::sequence_set::SequenceSet;
 use crate::shard::Shard;
+use crate::shard::release::Effect;
 use job::Done;
 use judge::Facts;
 use keys::Cleaning;
@@ -113,13 +114,21 @@ impl Shard {
         let passed = self.journal.checkpoints().oldest_lsn();
         let mut files = Vec::new();
         let mut until = 0;
+        let mut behind = false;
         for file in self.journal.files() {
             if !file.sealed || file.last_lsn > passed {
+                behind |= file.sealed;
                 continue;
             }
             let mine = file.sequences.iter().find(|(shard, ..)| *shard == self.id);
             until = mine.map_or(until, |(_, _, last)| until.max(*last));
             files.push(file.id);
+        }
+        if behind && self.all_checkpointed() {
+            // It changes nothing, but a checkpoint is due again: the older one is to pass the files.
+            let next = self.state.next_producer;
+            self.record(&Decision::ProducersAllotted { next });
+            self.finish_frame();
         }
         // Clustered files hold nothing newer than a checkpoint's journal files did.
         let clustered = !clusters.files().is_empty();
@@ -168,6 +177,11 @@ impl Shard {
             }
             for alias in self.state.aliases.values() {
                 held.insert_run(alias.original, alias.original + alias.count - 1);
+            }
+            for pending in &self.effects {
+                if let Effect::RetainedCold(_, sequence, _) = pending.effect {
+                    held.insert(sequence);
+                }
             }
             let mut queues: Vec<QueueId> = self.state.queues.keys().copied().collect();
             queues.sort_unstable();
@@ -289,3 +303,6 @@ pub(crate) fn number(settings: &LogSettings, name: &str) -> Option<i64> {
 fn any(held: &SequenceSet, first: u64, last: u64) -> bool {
     held.first_at_or_after(first).is_some_and(|at| at <= last)
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,7 +106,7 @@ impl Shard {
             partition.stored_in(
                 file,
                 section.base_offset,
-                section.batch.len() as u64,
+                (section.envelope.len() + section.batch.len()) as u64,
                 section.max_timestamp,
             );
             partition

@@ -60,7 +60,7 @@ impl State {
             partition.stored_in(
                 file,
                 section.base_offset,
-                section.batch.len() as u64,
+                (section.envelope.len() + section.batch.len()) as u64,
                 section.max_timestamp,
             );
         }
@@ -114,6 +114,7 @@ impl Shard {
             dead_files: None,
             checkpoint: Default::default(),
             compaction: Default::default(),
+            windows: Default::default(),
             link_jobs: Vec::new(),
             urgent: false,
             link_news: BTreeSet::new(),

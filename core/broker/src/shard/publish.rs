@@ -339,6 +339,7 @@ impl Shard {
             self.after.push(Effect::Watermark(
                 partition,
                 base_offset + i64::from(last_delta) + 1,
+                first + u64::from(last_delta),
             ));
         }
         first

@@ -25,8 +25,8 @@ pub(crate) enum Effect {
     Retained(QueueId, Message, u8),
     /// The same for one whose record has left the tail: the queue, its sequence, the QoS granted.
     RetainedCold(QueueId, u64, u8),
-    /// A partition may be read up to this offset.
-    Watermark(u64, i64),
+    /// A partition may be read up to this offset, and so may records up to this sequence.
+    Watermark(u64, i64, u64),
 }
 
 /// An effect and the frame it waits for.
@@ -50,7 +50,7 @@ impl Shard {
     /// Does anybody wait for this? Nobody does for a log that no reader follows, nor for a record that no queue holds.
     fn waited_for(&self, effect: &Effect) -> bool {
         match effect {
-            Effect::Watermark(key, _) => {
+            Effect::Watermark(key, ..) => {
                 let partition = self.state.partitions.get(key);
                 partition.is_some_and(|partition| partition.linked || !partition.waiters.is_empty())
             }
@@ -139,7 +139,10 @@ impl Shard {
                     kept.original = Some(original);
                 }
             }
-            Effect::Watermark(partition, offset) => self.watermark(partition, offset),
+            Effect::Watermark(partition, offset, sequence) => {
+                self.released = self.released.max(sequence);
+                self.watermark(partition, offset);
+            }
         }
     }
 

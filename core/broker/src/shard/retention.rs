@@ -5,9 +5,7 @@
 //! them: logs, retained messages, aliases, queues.
 
 use crate::api::*;
-use crate::event::Event as Decision;
 use crate::shard::Shard;
-use crate::state::partition::{Partition, Topic};
 use omnilog_ledger::Class;
 
 /// Logs, aliases or queues looked at in one slice. In tests a few, so that a sweep takes several steps.
@@ -49,9 +47,6 @@ impl Shard {
     /// One round: deletes the files that were found to hold nothing, and looks for more of them.
     pub(crate) fn retain(&mut self) {
         let files = self.journal.files();
-        if files.len() < 2 {
-            return;
-        }
         self.delete_dead_files();
         let due = self.blocked || self.now.monotonic_ms >= self.next_sweep_ms;
         if self.sweep.is_some() || self.dead_files.is_some() || !due {
@@ -93,6 +88,9 @@ impl Shard {
         };
         if !sweep.partitions.is_empty() {
             self.sweep_logs(&mut sweep);
+        } else if sweep.files.is_empty() {
+            self.swept(sweep);
+            return;
         } else if let Some(queues) = &mut sweep.queues {
             let rest = queues.len().saturating_sub(SLICE);
             let slice = queues.split_off(rest);
@@ -112,21 +110,7 @@ impl Shard {
     fn sweep_logs(&mut self, sweep: &mut Sweep) {
         let rest = sweep.partitions.len().saturating_sub(SLICE);
         let keys = sweep.partitions.split_off(rest);
-        let mut moves = Vec::new();
-        for key in keys.iter().copied() {
-            let Some(partition) = self.state.partitions.get(&key) else {
-                continue;
-            };
-            let topic = self.state.topics.get(&partition.topic);
-            let start = topic.and_then(|topic| self.moved_start(topic, partition, sweep.newest));
-            if let Some(start) = start {
-                moves.push((key, start));
-            }
-        }
-        moves.sort_unstable();
-        for (partition, offset) in moves {
-            self.record(&Decision::LogStartMoved { partition, offset });
-        }
+        self.move_log_starts(&keys, sweep.newest);
         self.finish_frame();
         for partition in keys.iter().filter_map(|key| self.state.partitions.get(key)) {
             for span in &partition.spans {
@@ -135,42 +119,6 @@ impl Shard {
                 }
             }
         }
-    }
-
-    /// Where a log is to start by its window, if that is further than where it does. It moves past whole files, and
-    /// never within the newest.
-    fn moved_start(&self, topic: &Topic, partition: &Partition, newest: u32) -> Option<i64> {
-        let first = partition.spans.first()?;
-        // A compacted log is kept whole until the compactor has its say.
-        if first.file == newest || topic.settings.cleanup == Some(CleanupPolicy::Compact) {
-            return None;
-        }
-        let keep_ms = topic
-            .settings
-            .retention_ms
-            .unwrap_or(self.config.retention_ms_default);
-        let keep_bytes = topic
-            .settings
-            .retention_bytes
-            .unwrap_or(self.config.retention_bytes_default);
-        let mut bytes: u64 = partition.spans.iter().map(|span| span.bytes).sum();
-        let mut start = partition.log_start;
-        for (at, span) in partition.spans.iter().enumerate() {
-            let end = partition
-                .spans
-                .get(at + 1)
-                .map_or(partition.next_offset, |next| next.first_offset);
-            let old = keep_ms >= 0 && span.max_timestamp + keep_ms < self.now.unix_ms;
-            let over = u64::try_from(keep_bytes).is_ok_and(|keep| bytes > keep);
-            // When the disk fills, logs that nobody asked for go first.
-            let reclaimed = self.blocked && topic.provisional;
-            if span.file == newest || !(old || over || reclaimed) {
-                break;
-            }
-            bytes -= span.bytes;
-            start = start.max(end.min(partition.high_watermark));
-        }
-        (start > partition.log_start).then_some(start)
     }
 
     /// Retained messages, which have an index, and then a slice of the aliases.

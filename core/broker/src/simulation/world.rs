@@ -55,6 +55,7 @@ struct Life {
     reader: Arc<dyn SectionReader>,
     inputs: VecDeque<Input>,
     link_jobs: Vec<LinkJob>,
+    window_jobs: Vec<crate::shard::WindowJob>,
     checkpoint: Option<crate::shard::CheckpointJob>,
     compaction: Option<Box<crate::shard::CompactionJob>>,
 }
@@ -111,6 +112,7 @@ impl World {
             checkpoint_bytes: [8 << 10, 64 << 10][random.random_range(0..2)],
             checkpoint_ms: 5000,
             retention_bytes_default: 4000,
+            retention_ms_default: [7 * 24 * 60 * 60 * 1000, 20_000][random.random_range(0..2)],
             unclustered_files_max: [1, 4, 32][random.random_range(0..3)],
             window_bytes_default: [2000, 20_000][random.random_range(0..2)],
             shared_by_key: random.random_bool(0.5),
@@ -176,6 +178,7 @@ impl World {
             reader,
             inputs: VecDeque::new(),
             link_jobs: Vec::new(),
+            window_jobs: Vec::new(),
             checkpoint: None,
             compaction: None,
         });
@@ -278,6 +281,7 @@ impl World {
             reader,
             inputs: VecDeque::new(),
             link_jobs: Vec::new(),
+            window_jobs: Vec::new(),
             checkpoint: None,
             compaction: None,
         });
@@ -400,6 +404,10 @@ impl World {
             let pulled = job.run(&*life.reader);
             life.inputs.push_back(Input::Pulled(Box::new(pulled)));
         }
+        if let Some(job) = life.window_jobs.pop() {
+            let seen = job.run(&*life.reader);
+            life.inputs.push_back(Input::Windowed(Box::new(seen)));
+        }
         if let Some(job) = life.checkpoint.take() {
             job.run(&mut || {});
         }
@@ -438,6 +446,7 @@ impl World {
         }
         life.shard.step(now, &mut inputs);
         life.link_jobs.extend(life.shard.take_link_jobs());
+        life.window_jobs.extend(life.shard.take_window_jobs());
         if let Some(job) = life.shard.take_checkpoint_job() {
             life.checkpoint = Some(job);
         }

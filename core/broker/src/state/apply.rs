@@ -30,7 +30,8 @@ impl State {
             | Event::PartitionsAdded { .. }
             | Event::TopicDeleted { .. }
             | Event::LogStartMoved { .. }
-            | Event::LogCleaned { .. } => self.apply_topic(event),
+            | Event::LogCleaned { .. }
+            | Event::LogStartCut { .. } => self.apply_topic(event),
             Event::Appended { section } => {
                 if let Some(section) = sections.get(*section as usize) {
                     self.sequences_taken(section);

@@ -210,6 +210,21 @@ impl Partition {
         first.map(|span| span.file).into_iter().collect()
     }
 
+    /// The log starts here from now on.
+    pub(crate) fn start_at(&mut self, offset: i64) {
+        self.log_start = self.log_start.max(offset);
+        let passed = |pair: &[Span]| pair.get(1).is_some_and(|next| next.first_offset <= offset);
+        let dead = self
+            .spans
+            .windows(2)
+            .take_while(|pair| passed(pair))
+            .count();
+        self.spans.drain(..dead);
+        if self.log_start >= self.next_offset {
+            self.spans.clear();
+        }
+    }
+
     /// Notes that keys were compacted below this offset.
     pub(crate) fn cleaned_below(&mut self, until: i64, at_ms: i64) {
         self.cleaned.push((until, at_ms));

@@ -119,18 +119,20 @@ impl State {
             }
             Event::LogStartMoved { partition, offset } => {
                 if let Some(partition) = self.partitions.get_mut(partition) {
-                    partition.log_start = partition.log_start.max(*offset);
-                    let dead = partition
-                        .spans
-                        .windows(2)
-                        .take_while(|pair| {
-                            pair.get(1).is_some_and(|next| next.first_offset <= *offset)
-                        })
-                        .count();
-                    partition.spans.drain(..dead);
-                    if partition.log_start >= partition.next_offset {
-                        partition.spans.clear();
+                    partition.start_at(*offset);
+                }
+            }
+            Event::LogStartCut {
+                partition,
+                offset,
+                bytes,
+            } => {
+                if let Some(partition) = self.partitions.get_mut(partition) {
+                    if let Some(span) = partition.spans.first_mut() {
+                        span.first_offset = span.first_offset.max(*offset);
+                        span.bytes = span.bytes.saturating_sub(*bytes);
                     }
+                    partition.start_at(*offset);
                 }
             }
             Event::LogCleaned {

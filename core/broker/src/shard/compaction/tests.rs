@@ -1,0 +1,554 @@
+//! A shard over a simulated disk: what compaction gives back, and what it must leave.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use crate::api::*;
+use crate::server::{Input, Mailbox, Parcel, read};
+use crate::shard::{Now, Shard};
+use bytes::Bytes;
+use omnilog_ledger::sim::{SimClock, SimFiles};
+use omnilog_ledger::{Env, Journal, JournalOptions, LocalJournal, SectionReader, ShardId, Syncer};
+use omnilog_record::{
+    BatchBuilder, BatchOptions, Compression, Header, NewRecord, Pieces, RecordBatch,
+};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+const FILE: u64 = 64 << 10;
+
+/// A shard, one client, and all that runs beside it.
+struct Bench {
+    files: SimFiles,
+    env: Env,
+    clock: Arc<SimClock>,
+    shard: Shard,
+    syncer: Syncer,
+    reader: Arc<dyn SectionReader>,
+    mailbox: Arc<Mailbox>,
+    heard: Vec<Event>,
+    next: u64,
+}
+
+fn open(env: &Env) -> (Shard, Syncer, Arc<dyn SectionReader>) {
+    let options = JournalOptions {
+        file_bytes: FILE,
+        low_bytes: 0,
+        reserve_bytes: 0,
+        bytes_max: 0,
+    };
+    let dir = Path::new("/data");
+    let opened = LocalJournal::open(env, dir, options, Arc::new(|| {}));
+    let (journal, recovery) = opened.unwrap();
+    let (syncer, reader) = (journal.syncer(), journal.reader());
+    let config = BrokerConfig {
+        tail_bytes_max: 1,
+        retention_ms_default: -1,
+        checkpoint_ms: 2000,
+        ..BrokerConfig::default()
+    };
+    let now = Now {
+        unix_ms: env.clock.now_ms(),
+        monotonic_ms: 0,
+    };
+    let random = Box::new(|| 4);
+    let opened = Shard::open(
+        ShardId(0),
+        Arc::new(config),
+        Box::new(journal),
+        &recovery,
+        random,
+        now,
+    );
+    (opened.unwrap().0, syncer, reader)
+}
+
+impl Bench {
+    fn new() -> Self {
+        let files = SimFiles::new(7, u64::MAX);
+        let (env, clock) = files.env(7);
+        let (shard, syncer, reader) = open(&env);
+        let mut bench = Self {
+            files,
+            env,
+            clock,
+            shard,
+            syncer,
+            reader,
+            mailbox: Arc::new(Mailbox::default()),
+            heard: Vec::new(),
+            next: 1,
+        };
+        bench.connect();
+        bench
+    }
+
+    fn connect(&mut self) {
+        self.mailbox = Arc::new(Mailbox::default());
+        let connect = Input::Connect {
+            client: ClientId(1),
+            namespace: NamespaceId(0),
+            info: ClientInfo {
+                principal: Name::from_static(b"tester"),
+                protocol: "test".to_owned(),
+                peer: "here".to_owned(),
+            },
+            mailbox: self.mailbox.clone(),
+        };
+        self.step(vec![connect]);
+    }
+
+    /// Power is lost, and the server starts again.
+    fn crash(&mut self) {
+        self.files.lose_power();
+        (self.shard, self.syncer, self.reader) = open(&self.env);
+        self.connect();
+    }
+
+    fn step(&mut self, mut inputs: Vec<Input>) {
+        let now = Now {
+            unix_ms: self.env.clock.now_ms(),
+            monotonic_ms: u64::try_from(self.env.clock.monotonic().as_millis()).unwrap(),
+        };
+        self.shard.step(now, &mut inputs);
+        assert_eq!(self.shard.failure(), None);
+        while self.syncer.step() {}
+        self.shard.step(now, &mut inputs);
+        let mut parcels: Vec<Parcel> = Vec::new();
+        if self.mailbox.try_take(&mut parcels) {
+            for parcel in parcels {
+                self.heard.push(read(parcel, &*self.reader));
+            }
+            let drained = vec![Input::Drained(ClientId(1))];
+            if self.mailbox.drained() {
+                self.step(drained);
+            }
+        }
+    }
+
+    fn ask(&mut self, command: Command) -> Result<Reply, Refusal> {
+        self.next += 1;
+        let asked = self.next;
+        self.step(vec![Input::Command {
+            client: ClientId(1),
+            correlation: asked,
+            command,
+            cost: None,
+        }]);
+        for _ in 0..10 {
+            let found = self.heard.iter().position(
+                |event| matches!(event, Event::Reply { correlation, .. } if *correlation == asked),
+            );
+            if let Some(at) = found {
+                let Event::Reply { result, .. } = self.heard.swap_remove(at) else {
+                    unreachable!()
+                };
+                return result;
+            }
+            self.step(Vec::new());
+        }
+        panic!("no reply")
+    }
+
+    /// Time passes, and all that a server does beside is done.
+    fn rest(&mut self, rounds: usize) {
+        for _ in 0..rounds {
+            self.clock.advance(Duration::from_millis(1500));
+            self.step(Vec::new());
+            if let Some(job) = self.shard.take_checkpoint_job() {
+                job.run(&mut || {});
+            }
+            for job in self.shard.take_window_jobs() {
+                let seen = job.run(&*self.reader);
+                self.step(vec![Input::Windowed(Box::new(seen))]);
+            }
+            if let Some(mut job) = self.shard.take_compaction_job() {
+                while job.step(16 << 10) {}
+            }
+            self.step(Vec::new());
+        }
+    }
+
+    fn create(&mut self, topic: &'static str, settings: LogSettings) {
+        let create = CreateTopic {
+            name: Name::from_static(topic.as_bytes()),
+            partitions: Some(1),
+            settings,
+            validate_only: false,
+        };
+        self.ask(Command::CreateTopic(create)).unwrap();
+    }
+
+    fn append(&mut self, topic: &'static str, batch: Bytes) -> i64 {
+        let append = Append {
+            topic: TopicRef::Name(Name::from_static(topic.as_bytes())),
+            partition: 0,
+            batch,
+            wait: Wait::Durable,
+        };
+        match self.ask(Command::Append(append)) {
+            Ok(Reply::Appended(appended)) => appended.base_offset,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn fetch(&mut self, topic: &'static str, offset: i64) -> Result<Fetched, Refusal> {
+        let fetch = Fetch {
+            partitions: vec![FetchPartition {
+                topic: TopicRef::Name(Name::from_static(topic.as_bytes())),
+                partition: 0,
+                offset,
+                bytes_max: 1 << 20,
+                current_leader_epoch: -1,
+            }],
+            wait_ms_max: 0,
+            bytes_min: 1,
+            bytes_max: 1 << 20,
+        };
+        match self.ask(Command::Fetch(fetch)) {
+            Ok(Reply::Fetched(mut parts)) => parts.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Reads a log from an offset to its end, as a Kafka client does: offset, key, value.
+    fn read_log(&mut self, topic: &'static str, from: i64) -> Vec<(i64, Bytes, Option<Bytes>)> {
+        let mut at = from;
+        let mut records = Vec::new();
+        loop {
+            let fetched = self.fetch(topic, at).unwrap();
+            if at == fetched.high_watermark {
+                return records;
+            }
+            let before = at;
+            for batch in fetched.batches {
+                let batch = RecordBatch::parse(batch).unwrap();
+                batch.verify_crc().unwrap();
+                let header = *batch.header();
+                for record in batch.records(1 << 20).unwrap().iter_owned() {
+                    let record = record.unwrap();
+                    if record.offset >= at {
+                        let key = record.key.unwrap_or_default();
+                        records.push((record.offset, key, record.value));
+                    }
+                }
+                at = header.base_offset + i64::from(header.last_offset_delta) + 1;
+            }
+            assert!(at > before, "a fetch at {before} leads nowhere");
+        }
+    }
+
+    fn on_disk(&self, dir: &str) -> u64 {
+        let paths = self.env.files.list(Path::new(dir)).unwrap();
+        let size = |path: &std::path::PathBuf| self.env.files.open_read(path).unwrap().len();
+        paths.iter().map(|path| size(path).unwrap()).sum()
+    }
+
+    fn publish(&mut self, queue: &'static str, value: &[u8]) {
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        let headers: [Header<'_>; 0] = [];
+        let record = NewRecord {
+            timestamp: self.env.clock.now_ms(),
+            key: None,
+            value: Some(Pieces::One(value)),
+            headers,
+        };
+        let mut records = Vec::new();
+        for _ in 0..4 {
+            let appended = builder.append(&record).unwrap();
+            records.push(PublishRecord {
+                envelope: Envelope {
+                    address: Address::Amqp {
+                        exchange: Name::new(),
+                        routing_key: Name::from_static(queue.as_bytes()),
+                    },
+                    provenance: Provenance::AmqpDefault,
+                    publisher: Name::new(),
+                    properties: Bytes::new(),
+                    qos: 1,
+                    retain: false,
+                    expires_at_ms: None,
+                    priority: 0,
+                    property_headers: 0,
+                    range: (appended.body_position, appended.body_bytes),
+                },
+                more_routing_keys: Vec::new(),
+                headers: Vec::new(),
+                retain: None,
+            });
+        }
+        let publish = Publish {
+            batch: builder.finish().unwrap().to_bytes(),
+            records,
+            wait: Wait::Durable,
+            dedupe: None,
+        };
+        self.ask(Command::Publish(publish)).unwrap();
+    }
+
+    fn get(&mut self, queue: &'static str) -> Option<Box<Delivery>> {
+        let get = Command::Get(Name::from_static(queue.as_bytes()), false);
+        match self.ask(get) {
+            Ok(Reply::Got(got)) => got.map(|(delivery, _)| delivery),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A Kafka client's batch with these keys and values.
+fn keyed(records: &[(&str, Option<&str>)], options: BatchOptions) -> Bytes {
+    let mut builder = BatchBuilder::new(options);
+    for (key, value) in records {
+        let headers: [Header<'_>; 0] = [];
+        let record = NewRecord {
+            timestamp: 1_700_000_000_000,
+            key: Some(key.as_bytes()),
+            value: value.map(|value| Pieces::One(value.as_bytes())),
+            headers,
+        };
+        builder.append(&record).unwrap();
+    }
+    builder.finish().unwrap().to_bytes()
+}
+
+fn compacted(others: &[(&str, &str)]) -> LogSettings {
+    LogSettings {
+        cleanup: Some(CleanupPolicy::Compact),
+        others: others
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        ..LogSettings::default()
+    }
+}
+
+#[test]
+fn a_stuck_message_pins_next_to_nothing_whatever_flows_past_it() {
+    let mut bench = Bench::new();
+    let narrow = LogSettings {
+        retention_bytes: Some(1000),
+        ..LogSettings::default()
+    };
+    bench.create("flow", narrow);
+    let declare = DeclareQueue {
+        name: Name::from_static(b"stuck"),
+        durable: true,
+        exclusive: false,
+        auto_delete: false,
+        arguments: Vec::new(),
+    };
+    bench.ask(Command::DeclareQueue(declare)).unwrap();
+    let delete = Command::DeleteTopic(TopicRef::Name(Name::from_static(b"stuck")));
+    for round in 0..60 {
+        if round % 20 == 5 {
+            bench.publish("stuck", format!("number {round}").as_bytes());
+            // All but the last of a gathered batch are acknowledged, once.
+            for _ in 0..if round == 5 { 3 } else { 0 } {
+                let got = bench.get("stuck").unwrap();
+                let settle = Settle {
+                    entries: vec![(got.queue, got.entry)],
+                    settlement: Settlement::Ack,
+                };
+                bench.ask(Command::Settle(settle)).unwrap();
+            }
+            let _ = bench.ask(delete.clone());
+        }
+        bench.append(
+            "flow",
+            keyed(&[("k", Some(&"x".repeat(20_000)))], BatchOptions::default()),
+        );
+        bench.rest(1);
+    }
+    bench.rest(30);
+    let clusters = bench.on_disk("/data/clusters");
+    assert!(clusters < 8 << 10, "{clusters} bytes are pinned");
+    let journal = bench.on_disk("/data/journal");
+    assert!(journal <= 5 * FILE, "{journal} bytes of journal are left");
+    bench.crash();
+    for round in [5, 25, 25, 25, 25, 45, 45, 45, 45] {
+        let got = bench.get("stuck").unwrap();
+        let record = got.message.record_bytes().unwrap();
+        let text = format!("number {round}");
+        let found = record
+            .windows(text.len())
+            .any(|part| part == text.as_bytes());
+        assert!(found, "{round}: {:?} of {:?}", record, got.message);
+    }
+    assert!(bench.get("stuck").is_none());
+}
+
+#[test]
+fn a_log_starts_where_its_bytes_and_its_time_say_to_the_batch() {
+    let mut bench = Bench::new();
+    let narrow = LogSettings {
+        retention_bytes: Some(2500),
+        ..LogSettings::default()
+    };
+    bench.create("bytes", narrow);
+    let batch = keyed(&[("k", Some(&"x".repeat(900)))], BatchOptions::default());
+    for _ in 0..10 {
+        bench.append("bytes", batch.clone());
+    }
+    bench.rest(3);
+    // As many batches stay as reach the bytes that are to be kept.
+    let start = bench.fetch("bytes", 9).unwrap().log_start_offset;
+    assert_eq!(start, 7, "batches of {} bytes", batch.len());
+    let short = LogSettings {
+        retention_ms: Some(60_000),
+        ..LogSettings::default()
+    };
+    bench.create("time", short);
+    let at = |time: i64| {
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        let headers: [Header<'_>; 0] = [];
+        let record = NewRecord {
+            timestamp: time,
+            key: None,
+            value: Some(Pieces::One(b"v")),
+            headers,
+        };
+        builder.append(&record).unwrap();
+        builder.finish().unwrap().to_bytes()
+    };
+    let now = bench.env.clock.now_ms();
+    for age in [70_000, 65_000, 30_000, 10_000] {
+        bench.append("time", at(now - age));
+    }
+    bench.rest(3);
+    assert_eq!(bench.fetch("time", 3).unwrap().log_start_offset, 2);
+    bench.rest(20);
+    assert_eq!(bench.fetch("time", 3).unwrap().log_start_offset, 3);
+    let before = bench.fetch("time", 3).unwrap().log_start_offset;
+    bench.crash();
+    assert_eq!(bench.fetch("time", 3).unwrap().log_start_offset, before);
+}
+
+#[test]
+fn of_each_key_the_last_record_stays_and_readers_come_to_the_end_from_anywhere() {
+    let mut bench = Bench::new();
+    bench.create("table", compacted(&[("min.cleanable.dirty.ratio", "0.1")]));
+    let compressions = [
+        Compression::None,
+        Compression::Zstd,
+        Compression::Gzip,
+        Compression::Lz4,
+        Compression::Snappy,
+    ];
+    let mut wanted = std::collections::BTreeMap::new();
+    for round in 0..400_usize {
+        let compression = compressions[round % compressions.len()];
+        let options = BatchOptions {
+            compression,
+            producer_id: 77,
+            producer_epoch: 0,
+            base_sequence: i32::try_from(round * 3).unwrap(),
+            ..BatchOptions::default()
+        };
+        let value = format!("{round} {}", "x".repeat(400));
+        let (a, b) = (format!("key {}", round % 7), format!("key {}", round % 100));
+        let records = [
+            (a.as_str(), Some(value.as_str())),
+            ("gone", None),
+            (b.as_str(), Some(&value)),
+        ];
+        let base = bench.append("table", keyed(&records, options));
+        for ((key, value), offset) in records.iter().zip(base..) {
+            wanted.insert((*key).to_owned(), (offset, value.map(str::to_owned)));
+        }
+    }
+    bench.append(
+        "table",
+        keyed(&[("last", Some("v"))], BatchOptions::default()),
+    );
+    // Other records push the log's files out of the journal's hands.
+    bench.create("other", LogSettings::default());
+    for _ in 0..8 {
+        bench.append(
+            "other",
+            keyed(&[("k", Some(&"x".repeat(20_000)))], BatchOptions::default()),
+        );
+    }
+    bench.rest(40);
+    let records = bench.read_log("table", 0);
+    assert!(records.len() < 260, "{} records are left", records.len());
+    for (key, (offset, value)) in &wanted {
+        let last = records
+            .iter()
+            .rfind(|(_, known, _)| known == key.as_bytes());
+        if key == "last" {
+            assert!(last.is_some());
+            continue;
+        }
+        let (at, _, found) = last.unwrap_or_else(|| panic!("{key} is lost"));
+        assert_eq!(
+            (at, found.as_deref()),
+            (offset, value.as_deref().map(str::as_bytes)),
+            "{key}"
+        );
+    }
+    // From each offset on a reader sees what a reader from the start sees there.
+    for from in (0..1201).step_by(7) {
+        let rest: Vec<_> = records
+            .iter()
+            .filter(|(at, ..)| *at >= from)
+            .cloned()
+            .collect();
+        assert_eq!(bench.read_log("table", from), rest, "from {from}");
+    }
+    // An idempotent producer goes on where it was.
+    let options = BatchOptions {
+        producer_id: 77,
+        producer_epoch: 0,
+        base_sequence: 1200,
+        ..BatchOptions::default()
+    };
+    bench.crash();
+    assert_eq!(bench.read_log("table", 0), records);
+    bench.append("table", keyed(&[("key 1", Some("new"))], options));
+}
+
+#[test]
+fn tombstones_stay_as_long_as_they_are_to() {
+    let mut bench = Bench::new();
+    let settings = [
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("delete.retention.ms", "60000"),
+    ];
+    bench.create("table", compacted(&settings));
+    bench.create("other", LogSettings::default());
+    bench.append(
+        "table",
+        keyed(
+            &[("a", Some("1")), ("b", Some("1"))],
+            BatchOptions::default(),
+        ),
+    );
+    bench.append("table", keyed(&[("a", None)], BatchOptions::default()));
+    let more = |bench: &mut Bench| {
+        for _ in 0..8 {
+            bench.append(
+                "other",
+                keyed(&[("k", Some(&"x".repeat(20_000)))], BatchOptions::default()),
+            );
+        }
+        bench.rest(16);
+    };
+    more(&mut bench);
+    let keys = |bench: &mut Bench| -> Vec<(i64, bool)> {
+        let records = bench.read_log("table", 0);
+        records
+            .iter()
+            .map(|(at, _, value)| (*at, value.is_some()))
+            .collect()
+    };
+    assert_eq!(keys(&mut bench), [(1, true), (2, false)]);
+    bench.rest(40);
+    // It goes with the next round of cleaning, which news in the log bring.
+    bench.append("table", keyed(&[("c", Some("1"))], BatchOptions::default()));
+    more(&mut bench);
+    assert_eq!(keys(&mut bench), [(1, true), (3, true)]);
+}
