@@ -181,6 +181,7 @@ fn append(topic: &str, batch: &Bytes) -> Command {
         partition: 0,
         batch: batch.clone(),
         wait: Wait::Durable,
+        keyless: false,
     })
 }
 

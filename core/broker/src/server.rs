@@ -4,6 +4,7 @@ mod apart;
 mod budget;
 mod client;
 mod cold;
+mod compacted;
 mod intake;
 mod mailbox;
 mod sequencer;
@@ -13,6 +14,7 @@ pub use client::{Broker, Client};
 pub(crate) use cold::ColdReads;
 #[cfg(test)]
 pub(crate) use cold::read;
+pub(crate) use compacted::Compacted;
 pub(crate) use intake::{Input, Intake};
 pub(crate) use mailbox::{ColdBatch, ColdFetched, ColdRecord, Mailbox, Parcel, Reached};
 pub use start::{Running, StartError};

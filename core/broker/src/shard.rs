@@ -120,6 +120,7 @@ pub(crate) struct Shard {
     checkpoint: Progress,
     compaction: compaction::Progress,
     windows: windows::Windows,
+    compacted: Arc<crate::server::Compacted>,
     /// Reads that links want done, taken by whoever drives the shard.
     link_jobs: Vec<LinkJob>,
     /// Somebody waits for what this step writes.

@@ -177,6 +177,7 @@ impl Peer {
             partition: 0,
             batch: builder.finish().unwrap().to_bytes(),
             wait: Wait::Durable,
+            keyless: false,
         };
         match self.ask(Command::Append(append)).await {
             Ok(Reply::Appended(appended)) => appended,

@@ -84,6 +84,8 @@ pub struct Append {
     pub batch: Bytes,
     /// When to reply.
     pub wait: Wait,
+    /// A record has no key, and the topic is compacted. The client finds out; protocols leave it `false`.
+    pub keyless: bool,
 }
 
 /// The reply to an [`Append`].

@@ -4,7 +4,7 @@ use crate::api::{ClientId, ClientInfo, Command, Event, NamespaceId};
 use crate::server::budget::{Budget, TotalBudget};
 use crate::server::cold::Begun;
 use crate::server::sequencer::Sequencer;
-use crate::server::{ColdReads, Input, Mailbox, Parcel};
+use crate::server::{ColdReads, Compacted, Input, Mailbox, Parcel};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) clients: AtomicU64,
     pub(crate) leader_epoch: i32,
     pub(crate) commands: Arc<TotalBudget>,
+    pub(crate) compacted: Arc<Compacted>,
 }
 
 impl Broker {
@@ -120,7 +121,10 @@ impl Client {
     }
 
     /// Adds a command to those that [`Client::flush`] sends.
-    pub fn add(&self, correlation: u64, command: Command) {
+    pub fn add(&self, correlation: u64, mut command: Command) {
+        if let Command::Append(append) = &mut command {
+            self.shared.compacted.check(self.namespace, append);
+        }
         let bytes = COMMAND_BYTES + payload_bytes(&command);
         let cost = self.in_flight.take(bytes);
         self.shared.sequencer.add(

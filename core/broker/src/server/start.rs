@@ -83,6 +83,7 @@ impl Broker {
             clients: AtomicU64::new(0),
             leader_epoch,
             commands: TotalBudget::new(commands_bytes_max),
+            compacted: shard.compacted(),
         };
         let broker = Self::new(Arc::new(shared));
         sequencer.open(shard, cold.clone());

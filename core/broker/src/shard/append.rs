@@ -75,6 +75,9 @@ impl Shard {
                 limit: u64::from(limit.unsigned_abs()),
             });
         }
+        if append.keyless && self.compacts(topic) {
+            return Err(keyless());
+        }
         let frame_limit = self.journal.frame_bytes_max().saturating_sub(1024);
         if append.batch.len() > frame_limit {
             return Err(Refusal::TooLarge {
@@ -174,6 +177,11 @@ impl Shard {
             .ok_or(Refusal::NoPartition)?;
         Ok((known.id, *key))
     }
+}
+
+/// A record that a compacted topic does not take.
+pub(crate) fn keyless() -> Refusal {
+    Refusal::InvalidRecord("a record of a compacted topic needs a key".to_owned())
 }
 
 /// No such topic.

@@ -115,6 +115,7 @@ impl Shard {
             checkpoint: Default::default(),
             compaction: Default::default(),
             windows: Default::default(),
+            compacted: Default::default(),
             link_jobs: Vec::new(),
             urgent: false,
             link_news: BTreeSet::new(),

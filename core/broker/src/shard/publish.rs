@@ -3,7 +3,7 @@
 use crate::api::*;
 use crate::event::{Event as Decision, Holders};
 use crate::partitioner::partition_of;
-use crate::shard::append::{BatchFields, place_batch};
+use crate::shard::append::{self, BatchFields, place_batch};
 use crate::shard::dispatch::published_qos;
 use crate::shard::ranks::{Ranks, rank_events};
 use crate::shard::release::Effect;
@@ -77,6 +77,7 @@ impl Shard {
         };
         self.check_size(&publish)?;
         let provenance = self.check_address(namespace, &first.envelope.address)?;
+        self.check_keys(namespace, provenance, &publish.records)?;
         if let Some(dedupe) = publish.dedupe {
             let session = self.state.sessions.get(&dedupe.session);
             let session = session.ok_or_else(|| {
@@ -148,6 +149,29 @@ impl Shard {
             return Err(Refusal::TooLarge {
                 limit: limit as u64,
             });
+        }
+        Ok(())
+    }
+
+    /// Compacted topics take no records without a key. A key comes from the address.
+    fn check_keys(
+        &self,
+        namespace: NamespaceId,
+        provenance: Provenance,
+        records: &[PublishRecord],
+    ) -> Result<(), Refusal> {
+        if !self.compacted.any() || provenance == Provenance::AmqpPredeclared {
+            return Ok(());
+        }
+        let names = self.state.namespace(namespace);
+        let refused = records.iter().any(|record| {
+            let address = &record.envelope.address;
+            let head = path_head(provenance, address);
+            let topic = names.and_then(|names| names.topics.get(head));
+            keyless(address) && topic.is_some_and(|topic| self.compacts(*topic))
+        });
+        if refused {
+            return Err(append::keyless());
         }
         Ok(())
     }
@@ -495,4 +519,20 @@ fn rebatch(batch: &Bytes, (position, length): (u32, u32)) -> Option<(Bytes, (u32
         .ok()?;
     let batch = builder.finish().ok()?.to_bytes();
     Some((batch, (appended.body_position, appended.body_bytes)))
+}
+
+/// Has a record of this address no key?
+fn keyless(address: &Address) -> bool {
+    match address {
+        Address::Amqp {
+            exchange,
+            routing_key,
+        } => match &exchange[..] {
+            b"" => true,
+            b"amq.topic" => !routing_key.contains(&b'.'),
+            _ => routing_key.is_empty(),
+        },
+        Address::Mqtt { topic } => !topic.contains(&b'/'),
+        Address::Kafka { key, .. } => key.is_none(),
+    }
 }

@@ -2,9 +2,11 @@
 
 use crate::api::*;
 use crate::event::Event as Decision;
+use crate::server::Compacted;
 use crate::shard::Shard;
 use crate::shard::append::not_found;
 use crate::state::partition::Topic;
+use std::sync::Arc;
 
 /// Partitions of one topic, at the most.
 const PARTITIONS_MAX: u32 = 10_000;
@@ -78,6 +80,7 @@ impl Shard {
                     settings: create.settings,
                     provisional: false,
                 });
+                self.note_compacted(topic, true);
                 let present = u32::try_from(present).unwrap_or(u32::MAX);
                 if partitions > present {
                     let first_partition = self.state.next_partition;
@@ -134,7 +137,39 @@ impl Shard {
             settings,
             provisional,
         });
+        self.note_compacted(topic, true);
         topic
+    }
+
+    /// Are a topic's keys compacted?
+    pub(crate) fn compacts(&self, topic: TopicId) -> bool {
+        let topic = self.state.topics.get(&topic);
+        topic.is_some_and(|topic| {
+            matches!(
+                topic.settings.cleanup,
+                Some(CleanupPolicy::Compact | CleanupPolicy::CompactDelete)
+            )
+        })
+    }
+
+    /// Tells connections whether a topic is compacted.
+    fn note_compacted(&self, topic: TopicId, there: bool) {
+        if let Some(known) = self.state.topics.get(&topic) {
+            let names = [
+                TopicRef::Name(known.name.clone()),
+                TopicRef::Uuid(known.uuid),
+            ];
+            let compacted = there && self.compacts(topic);
+            self.compacted.note(known.namespace, names, compacted);
+        }
+    }
+
+    /// The compacted topics, for connections.
+    pub(crate) fn compacted(&self) -> Arc<Compacted> {
+        for topic in self.state.topics.keys() {
+            self.note_compacted(*topic, true);
+        }
+        self.compacted.clone()
     }
 
     /// Adds a bounded log to a name whose role came with another protocol's declaration.
@@ -175,6 +210,7 @@ impl Shard {
                 parked.append(&mut partition.waiters);
             }
         }
+        self.note_compacted(id, false);
         self.record(&Decision::TopicDeleted { topic: id });
         for id in parked {
             self.answer_parked(id);
@@ -226,6 +262,7 @@ impl Shard {
             settings,
             provisional: false,
         });
+        self.note_compacted(id, true);
         self.topic_reply(id)
     }
 

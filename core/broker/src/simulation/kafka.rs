@@ -135,6 +135,7 @@ impl World {
             partition,
             batch,
             wait: Wait::Durable,
+            keyless: false,
         };
         let ask = Ask::Append(topic(name), partition, ids, once);
         self.ask(at, ask, Command::Append(append));
@@ -230,7 +231,9 @@ impl World {
                     end <= fetched.high_watermark.max(from),
                     "{name:?}: read beyond its end"
                 );
-                let from = from.max(fetched.log_start_offset);
+                // What has left the log since it was decided may be gone from the files when they are read.
+                let start = self.present_start(name, partition);
+                let from = from.max(fetched.log_start_offset).max(start);
                 self.facts.read_end = end;
                 self.facts.fetched(name, partition, from, &records, end);
             }

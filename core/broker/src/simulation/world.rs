@@ -589,6 +589,15 @@ impl World {
         }
     }
 
+    /// Where a log that may be gone begins by now.
+    pub(super) fn present_start(&self, topic: &Name, partition: i32) -> i64 {
+        let state = &self.life.as_ref().unwrap().shard.state;
+        let found = state.topic(NamespaceId(0), &TopicRef::Name(topic.clone()));
+        let key = found.and_then(|topic| topic.partitions.get(usize::try_from(partition).ok()?));
+        let partition = key.and_then(|key| state.partitions.get(key));
+        partition.map_or(i64::MAX, |partition| partition.log_start)
+    }
+
     /// Where a log begins.
     pub(super) fn log_start(&self, topic: &'static str, partition: usize) -> i64 {
         let state = &self.life.as_ref().unwrap().shard.state;

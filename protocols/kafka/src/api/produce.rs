@@ -105,6 +105,7 @@ impl Produce {
                         partition: partition.index,
                         batch,
                         wait,
+                        keyless: false,
                     };
                     call.command(part, Command::Append(append));
                     failed(partition.index, ResponseError::RequestTimedOut, None)

@@ -189,6 +189,7 @@ impl Bench {
             partition: 0,
             batch,
             wait: Wait::Durable,
+            keyless: false,
         };
         match self.ask(Command::Append(append)) {
             Ok(Reply::Appended(appended)) => appended.base_offset,
