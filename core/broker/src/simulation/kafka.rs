@@ -1,7 +1,7 @@
 //! Kafka clients: producers, plain and idempotent, readers, committed offsets.
 
 use crate::api::*;
-use crate::simulation::facts::{LOG, SESSION};
+use crate::simulation::facts::{LOG, SESSION, TABLE, key_of};
 use crate::simulation::messages;
 use crate::simulation::peer::Ask;
 use crate::simulation::world::World;
@@ -24,7 +24,13 @@ impl World {
             retention_bytes: Some(4000),
             ..LogSettings::default()
         };
-        for (name, partitions, settings) in [(LOG, 1, forever), ("window", 2, window)] {
+        let table = LogSettings {
+            cleanup: Some(CleanupPolicy::Compact),
+            others: vec![("min.cleanable.dirty.ratio".to_owned(), "0.1".to_owned())],
+            ..LogSettings::default()
+        };
+        let topics = [(LOG, 1, forever), ("window", 2, window), (TABLE, 1, table)];
+        for (name, partitions, settings) in topics {
             let create = CreateTopic {
                 name: topic(name),
                 partitions: Some(partitions),
@@ -45,13 +51,22 @@ impl World {
     pub(super) fn act_kafka(&mut self, at: usize) {
         match self.random.random_range(0..20) {
             0..6 => {
-                let (name, partition): (_, i32) =
-                    [(LOG, 0), ("window", 0), ("window", 1), ("chaos", 0)]
-                        [self.random.random_range(0..4)];
+                let (name, partition): (_, i32) = [
+                    (LOG, 0),
+                    ("window", 0),
+                    ("window", 1),
+                    ("chaos", 0),
+                    (TABLE, 0),
+                ][self.random.random_range(0..5)];
                 let publisher = self.peers[at].publisher(u64::from(partition.unsigned_abs()));
                 let count = self.random.random_range(1..4);
                 let ids = self.facts.number(publisher, count);
-                let batch = self.batch(&ids, None);
+                let batch = if name == TABLE {
+                    let padding = self.padding();
+                    messages::keyed_batch(&ids, padding, self.unix_ms(), None, &key_of)
+                } else {
+                    self.batch(&ids, None)
+                };
                 self.append(at, name, partition, batch, ids, false);
             }
             6..12 => {
@@ -66,8 +81,8 @@ impl World {
                 self.retry(at);
             }
             12..15 => {
-                let (name, partition) =
-                    [(LOG, 0), ("window", 0), ("window", 1)][self.random.random_range(0..3)];
+                let (name, partition) = [(LOG, 0), ("window", 0), ("window", 1), (TABLE, 0)]
+                    [self.random.random_range(0..4)];
                 let key = (topic(name), partition);
                 let end = self
                     .facts
@@ -269,7 +284,7 @@ impl World {
 
     /// Reads every log from the start, and the group's offsets.
     pub(super) fn read_all(&mut self, at: usize) {
-        let life_starts = [(LOG, 0), ("window", 0), ("window", 1)];
+        let life_starts = [(LOG, 0), ("window", 0), ("window", 1), (TABLE, 0)];
         for (name, partition) in life_starts {
             let start = self.log_start(name, usize::try_from(partition).unwrap());
             let mut from = start;

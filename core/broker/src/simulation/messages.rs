@@ -18,6 +18,17 @@ fn number(value: &[u8]) -> Option<u64> {
 
 /// A Kafka client's batch with these messages; producer id and sequence if it is an idempotent producer's.
 pub(super) fn batch(ids: &[u64], padding: usize, time: i64, producer: Option<(i64, i32)>) -> Bytes {
+    keyed_batch(ids, padding, time, producer, &|_| b'k')
+}
+
+/// The same with a key for each message.
+pub(super) fn keyed_batch(
+    ids: &[u64],
+    padding: usize,
+    time: i64,
+    producer: Option<(i64, i32)>,
+    key: &dyn Fn(u64) -> u8,
+) -> Bytes {
     let mut options = BatchOptions::default();
     if let Some((id, sequence)) = producer {
         options.producer_id = id;
@@ -30,7 +41,7 @@ pub(super) fn batch(ids: &[u64], padding: usize, time: i64, producer: Option<(i6
         let _ = builder
             .append(&NewRecord {
                 timestamp: time,
-                key: Some(b"k"),
+                key: Some(&[key(*id)]),
                 value: Some(Pieces::One(&value(*id, padding))),
                 headers,
             })
