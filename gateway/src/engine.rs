@@ -82,6 +82,6 @@ pub(crate) fn broker_config(settings: &Settings) -> BrokerConfig {
         commands_bytes_max: memory.commands_bytes_max,
         checkpoint_ms: journal.checkpoint_ms,
         shared_by_key: settings.mqtt.shared_by_key,
-        unclustered_files_max: BrokerConfig::default().unclustered_files_max,
+        unclustered_files_max: usize::try_from(journal.unclustered_files_max).unwrap_or(usize::MAX),
     }
 }

@@ -65,6 +65,34 @@ impl Client {
         bail!("topic {topic} doesn't come up")
     }
 
+    /// Makes a topic of one partition with these settings (CreateTopics).
+    pub(crate) fn create_with(
+        &mut self,
+        topic: &str,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<()> {
+        let mut body = 1i32.to_be_bytes().to_vec();
+        put_string(&mut body, topic);
+        body.extend(1i32.to_be_bytes());
+        body.extend(1i16.to_be_bytes());
+        body.extend(0i32.to_be_bytes());
+        body.extend(i32::try_from(settings.len())?.to_be_bytes());
+        for (name, value) in settings {
+            put_string(&mut body, name);
+            put_string(&mut body, value);
+        }
+        body.extend(10_000i32.to_be_bytes());
+        body.push(0);
+        let answer = self.call(19, 2, &body)?;
+        let mut at = Cursor(&answer);
+        at.skip(4)?;
+        ensure!(at.i32()? == 1, "CreateTopics doesn't answer for {topic}");
+        at.string()?;
+        let error = at.i16()?;
+        ensure!(error == 0, "CreateTopics of {topic} fails with {error}");
+        Ok(())
+    }
+
     /// Appends one record to partition 0 with acks=all and returns its offset.
     pub(crate) fn produce(&mut self, topic: &str, value: &[u8]) -> anyhow::Result<i64> {
         let answer = self.call(0, 7, &produce_body(topic, -1, &batch(&[value])))?;

@@ -2,6 +2,8 @@
 
 use super::{KAFKA, driver, restarted};
 use crate::case::{Case, Client, Context, Run};
+use crate::harness::GatewayOptions;
+use crate::raw::kafka as raw;
 use anyhow::ensure;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -43,6 +45,11 @@ pub(super) fn cases() -> Vec<Case> {
     );
     cases.push(kcat("kcat/produce_consume", produce_consume));
     cases.push(kcat("kcat/metadata_and_keys", metadata_and_keys));
+    cases.push(Case {
+        timeout: Duration::from_secs(120),
+        run: Run::Own(compacted),
+        ..kcat("kcat/compacted", produce_consume)
+    });
     cases.push(restarted(
         "kafka",
         KAFKA,
@@ -65,8 +72,12 @@ fn kcat(name: &'static str, check: fn(&Context<'_>) -> anyhow::Result<()>) -> Ca
 
 /// Runs kcat within a time limit and returns what it printed.
 fn run_kcat(context: &Context<'_>, args: &[&str], input: &str) -> anyhow::Result<String> {
+    run_kcat_at(context.target.kafka()?, args, input)
+}
+
+fn run_kcat_at(broker: &str, args: &[&str], input: &str) -> anyhow::Result<String> {
     let mut child = Command::new("timeout")
-        .args(["25", "kcat", "-b", context.target.kafka()?])
+        .args(["25", "kcat", "-b", broker])
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -138,5 +149,76 @@ fn metadata_and_keys(context: &Context<'_>) -> anyhow::Result<()> {
         listed.contains(context.target.kafka()?),
         "the advertised address: {listed}"
     );
+    Ok(())
+}
+
+/// A reader of a compacted log comes to its end from any offset, and finds the last record of each key.
+fn compacted(context: &Context<'_>) -> anyhow::Result<()> {
+    const KEYS: usize = 10;
+    const RECORDS: usize = 2000;
+    let set = [
+        "journal.file_bytes=1048576",
+        "journal.disk_reserve_bytes=4194304",
+        "journal.disk_low_bytes=8388608",
+        "journal.checkpoint_ms=200",
+        "journal.checkpoint_bytes=65536",
+        "topics.message_bytes_max=200000",
+        "memory.tail_bytes_max=1048576",
+    ];
+    let gateway = context.start(&GatewayOptions {
+        set: set.map(str::to_owned).to_vec(),
+        ..GatewayOptions::default()
+    })?;
+    let broker = gateway.target().kafka()?.to_owned();
+    let mut client = raw::Client::open(&broker)?;
+    let settings = [
+        ("cleanup.policy", "compact"),
+        ("min.cleanable.dirty.ratio", "0.1"),
+    ];
+    client.create_with("table", &settings)?;
+    let padding = "x".repeat(300);
+    let lines: String = (0..RECORDS)
+        .map(|n| format!("k{}:{n} {padding}\n", n % KEYS))
+        .collect();
+    let small = ["-X", "batch.size=10000"];
+    let produce = [&["-P", "-t", "table", "-K", ":"], &small[..]].concat();
+    run_kcat_at(&broker, &produce, &lines)?;
+    // Other records push the table's out of memory and out of the newest file.
+    let other: String = (0..6000)
+        .map(|n| format!("{n} {}\n", "y".repeat(1000)))
+        .collect();
+    let produce = [&["-P", "-t", "other"], &small[..]].concat();
+    let mut left = RECORDS;
+    for _ in 0..40 {
+        run_kcat_at(&broker, &produce, &other)?;
+        std::thread::sleep(Duration::from_millis(500));
+        let whole = [
+            "-C",
+            "-t",
+            "table",
+            "-e",
+            "-q",
+            "-o",
+            "beginning",
+            "-f",
+            "%k %o %s\n",
+        ];
+        let read = run_kcat_at(&broker, &whole, "")?;
+        left = read.lines().count();
+        for key in 0..KEYS {
+            let last = RECORDS - KEYS + key;
+            let line = format!("k{key} {last} {last} {padding}");
+            ensure!(read.contains(&line), "the last record of k{key} is lost");
+        }
+        if left < RECORDS / 4 {
+            break;
+        }
+    }
+    ensure!(left < RECORDS / 4, "{left} of {RECORDS} records are left");
+    for from in ["1", "777", "1500", "1999"] {
+        let rest = ["-C", "-t", "table", "-e", "-q", "-o", from, "-f", "%o\n"];
+        let read = run_kcat_at(&broker, &rest, "")?;
+        ensure!(read.lines().last() == Some("1999"), "from {from}: {read}");
+    }
     Ok(())
 }

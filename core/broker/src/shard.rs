@@ -174,11 +174,15 @@ impl Shard {
         self.now = now;
         self.release_durable();
         for input in inputs.drain(..) {
+            if self.stopped {
+                break;
+            }
             self.take(input);
             if self.journal.group_bytes() >= GROUP_BYTES_MAX {
                 self.submit();
             }
         }
+        // Behind a clean stop nothing is written any more.
         if self.stopped {
             return u64::MAX;
         }

@@ -129,7 +129,7 @@ impl Clusters {
     }
 
     /// Journal files that clustered ones have replaced, to be deleted.
-    pub(crate) fn replaced(&self) -> Vec<u32> {
+    pub fn replaced(&self) -> Vec<u32> {
         self.inner.lock().replaced.iter().copied().collect()
     }
 

@@ -235,6 +235,7 @@ fn least(settings: &Settings) -> Vec<(&'static str, i128, i128)> {
         journal.file_bytes >= 1 << 20,
         journal.checkpoint_bytes >= 1 << 16,
         journal.checkpoint_ms >= 100,
+        journal.unclustered_files_max >= 1,
         memory.tail_bytes_max >= 1 << 20,
         memory.mailbox_bytes_max >= 1 << 12,
         memory.queue_bytes_max >= 1 << 12,

@@ -179,6 +179,7 @@ pub(crate) struct JournalSettings {
     pub(crate) bytes_max: u64,
     pub(crate) checkpoint_bytes: u64,
     pub(crate) checkpoint_ms: u64,
+    pub(crate) unclustered_files_max: u32,
 }
 
 impl Default for JournalSettings {
@@ -190,6 +191,7 @@ impl Default for JournalSettings {
             bytes_max: 0,
             checkpoint_bytes: 256 * MIB,
             checkpoint_ms: 30_000,
+            unclustered_files_max: 32,
         }
     }
 }

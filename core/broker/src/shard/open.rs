@@ -102,7 +102,6 @@ impl Shard {
             acked: Vec::new(),
             acked_since_ms: None,
             credited: Vec::new(),
-            stopped: false,
             posting: Vec::new(),
             parked: BTreeMap::new(),
             parked_deadlines: BTreeSet::new(),
@@ -116,6 +115,7 @@ impl Shard {
             compaction: Default::default(),
             windows: Default::default(),
             compacted: Default::default(),
+            stopped: false,
             link_jobs: Vec::new(),
             urgent: false,
             link_news: BTreeSet::new(),
@@ -215,10 +215,10 @@ impl Shard {
         if !clean {
             tracing::warn!("no space to note a clean stop: what nobody was told is given up");
         }
+        self.stopped = true;
         if let Err(error) = self.journal.close(clean) {
             self.fail(&format!("the journal can't be closed: {error}"));
         }
-        self.stopped = true;
         self.release_durable();
         self.post();
     }

@@ -99,6 +99,8 @@ impl CompactionJob {
     }
 
     fn choose(&mut self) -> io::Result<Vec<u32>> {
+        let replaced = self.clusters.replaced();
+        self.files.retain(|id| !replaced.contains(id));
         let mut chosen: BTreeSet<u32> = BTreeSet::new();
         self.choose_dirty(&mut chosen)?;
         if self.files.len() > self.unclustered_max {
