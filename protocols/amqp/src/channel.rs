@@ -16,7 +16,7 @@ use crate::connection::Core;
 use crate::gather::Gather;
 use crate::rescue::{Code, Fault};
 use bytes::Bytes;
-use omnilog_broker::{Command, ConsumerKey, CreditGroup, EntryId, QueueId, Settlement};
+use omnilog_broker::{Command, ConsumerKey, CreditGroup, EntryId, QueueId, Settle, Settlement};
 use omnilog_wire::Outbox;
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -138,9 +138,11 @@ impl Channel {
     /// Gives back all that this channel holds of the broker: its consumers end, its deliveries return.
     pub(crate) fn release(&mut self, core: &mut Core, out: &mut Outbox) {
         core.flush(out);
+        // At once, so that nobody gets a later delivery before those that return.
+        let mut commands = Vec::new();
         for (_, consumer) in self.consumers.drain() {
             core.consumers.remove(&consumer.key);
-            out.command(0, Command::Cancel(consumer.key));
+            commands.push(Command::Cancel(consumer.key));
         }
         let mut returned = self.deliveries.take_all();
         if let Some(tx) = self.tx.take() {
@@ -150,8 +152,19 @@ impl Channel {
                     .map(|(_, queue, entry, _)| (queue, entry)),
             );
         }
-        core.settle(returned, Settlement::Requeue, out);
-        core.flush(out);
+        if !returned.is_empty() {
+            commands.push(Command::Settle(Settle {
+                entries: returned,
+                settlement: Settlement::Requeue,
+            }));
+        }
+        match commands.len() {
+            0 => {}
+            1 => commands
+                .into_iter()
+                .for_each(|command| out.command(0, command)),
+            _ => out.command(0, Command::Atomic(commands)),
+        }
         self.confirms = None;
         self.replies = None;
         self.cancelled.clear();

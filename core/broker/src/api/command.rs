@@ -83,7 +83,8 @@ pub enum Command {
     Get(Name, bool),
     /// → [`Reply::Done`] when journaled.
     Settle(Settle),
-    /// Several [`Command::Publish`] and [`Command::Settle`] as one atomic frame (AMQP `tx.commit`).
+    /// Several [`Command::Publish`], [`Command::Settle`] and [`Command::Cancel`] as one atomic frame (AMQP `tx.commit`,
+    /// a channel's end).
     /// → [`Reply::Published`] with one outcome for each record published.
     Atomic(Vec<Self>),
 

@@ -43,7 +43,7 @@ impl Shard {
                         self.check_address(namespace, &record.envelope.address)?;
                     }
                 }
-                Command::Settle(_) => {}
+                Command::Settle(_) | Command::Cancel(_) => {}
                 _ => {
                     return Err(Refusal::Conflict(
                         "only publishes and settlements".to_owned(),
@@ -66,6 +66,9 @@ impl Shard {
                     }
                 }
                 Command::Settle(settle) => self.settle_entries(client, settle),
+                Command::Cancel(consumer) => {
+                    self.cancel(client, consumer)?;
+                }
                 _ => {}
             }
         }
