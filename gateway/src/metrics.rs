@@ -284,6 +284,7 @@ fn register_stats(registry: &mut Registry, stats: &Stats) {
         ("commands", "Commands decided", stats.commands),
         ("records", "Records written", stats.records),
         ("deliveries", "Deliveries made", stats.deliveries),
+        ("dead_letters", "Dead letters published", stats.dead_letters),
         (
             "deliveries_dropped",
             "QoS 0 deliveries dropped",

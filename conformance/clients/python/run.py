@@ -22,7 +22,8 @@ def main():
     parser.add_argument("--rate", type=int, default=0)
     args = parser.parse_args()
 
-    import amqp_pika  # noqa: F401  each module registers its cases
+    import amqp_life  # noqa: F401  each module registers its cases
+    import amqp_pika  # noqa: F401
     import bench_kafka  # noqa: F401
     import crossing  # noqa: F401
     import kafka_confluent  # noqa: F401

@@ -19,6 +19,17 @@ pub(super) fn cases() -> Vec<Case> {
         "pika/queue_delete_and_purge",
         "pika/properties",
         "pika/many_channels",
+        "pika/max_length_drop_head",
+        "pika/max_length_bytes",
+        "pika/max_length_reject_publish",
+        "pika/message_ttl",
+        "pika/expiration",
+        "pika/ttl_of_nothing",
+        "pika/queue_expires",
+        "pika/dead_letters_of_refusals",
+        "pika/dead_letters_go_round",
+        "pika/delivery_limit",
+        "pika/queue_arguments",
     ]
     .map(|name| driver("amqp", AMQP, Client::Python, name))
     .to_vec();

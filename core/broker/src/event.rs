@@ -236,6 +236,19 @@ pub(crate) enum Event {
         offset: i64,
         bytes: u64,
     },
+    /// Entries of these queues are not to be delivered from this time on (Unix milliseconds; 0: unless at once).
+    Expires {
+        queues: Holders,
+        first: u64,
+        last: u64,
+        at_ms: i64,
+    },
+    /// What consecutive entries count for in a queue that is limited by bytes.
+    Sized {
+        queue: QueueId,
+        first: u64,
+        bytes: Vec<u64>,
+    },
 }
 
 /// The durable queues that hold a record.

@@ -97,15 +97,7 @@ impl LinkJob {
 
 /// A section as a stored batch.
 pub(crate) fn stored_batch(section: &Section) -> StoredBatch {
-    let envelopes = if section.envelope.is_empty() {
-        Vec::new()
-    } else {
-        postcard::from_bytes(&section.envelope).unwrap_or_default()
-    };
-    StoredBatch {
-        batch: section.batch.clone(),
-        envelopes,
-    }
+    StoredBatch::decode(section.batch.clone(), &section.envelope)
 }
 
 /// Takes a batch apart; a control batch, or one that can't be read, yields nothing.
@@ -164,10 +156,7 @@ pub(crate) fn take_apart(
             (position, length),
         ));
     }
-    let stored = StoredBatch {
-        batch: expanded.freeze(),
-        envelopes,
-    };
+    let stored = StoredBatch::new(expanded.freeze(), envelopes);
     Some(PulledBatch {
         routed: false,
         stored: Arc::new(stored),

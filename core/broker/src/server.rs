@@ -14,6 +14,7 @@ pub use client::{Broker, Client};
 pub(crate) use cold::ColdReads;
 #[cfg(test)]
 pub(crate) use cold::read;
+pub(crate) use cold::read_message;
 pub(crate) use compacted::Compacted;
 pub(crate) use intake::{Input, Intake};
 pub(crate) use mailbox::{ColdBatch, ColdFetched, ColdRecord, Mailbox, Parcel, Reached};

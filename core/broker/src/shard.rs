@@ -9,12 +9,15 @@ mod checkpoint;
 mod clients;
 mod compaction;
 mod consume;
+mod dead_letters;
 mod dispatch;
 mod exchanges;
+mod expiry;
 mod fetch;
 mod frame;
 mod groups;
 mod in_flight;
+mod limits;
 mod links;
 mod listing;
 mod open;
@@ -48,6 +51,7 @@ use checkpoint::Progress;
 use clients::ClientState;
 #[cfg(test)]
 pub(crate) use compaction::CompactionJob;
+pub(crate) use dead_letters::Exhumation;
 pub(crate) use dispatch::published_qos;
 use fetch::ParkedFetch;
 use omnilog_ledger::{Journal, Lsn, Section, ShardId};
@@ -123,6 +127,10 @@ pub(crate) struct Shard {
     compacted: Arc<crate::server::Compacted>,
     /// Reads that links want done, taken by whoever drives the shard.
     link_jobs: Vec<LinkJob>,
+    /// Records that dead letters need read.
+    exhumations: Vec<Exhumation>,
+    /// Queues by the time something of theirs is due: an entry's, or their own.
+    queue_timers: BTreeSet<(i64, QueueId)>,
     /// Somebody waits for what this step writes.
     urgent: bool,
     /// Partitions whose links may have something to read.
@@ -236,6 +244,10 @@ impl Shard {
             Input::Windowed(seen) => {
                 self.windowed(&seen);
                 self.finish_frame();
+            }
+            Input::Exhumed(exhumation) => {
+                self.exhumed(&exhumation);
+                self.conclude_frame();
             }
             Input::Stop => self.stop(),
             Input::Command {

@@ -4,12 +4,14 @@
 
 pub(crate) mod apply;
 pub(crate) mod consumers;
+pub(crate) mod deadlines;
 pub(crate) mod exchange;
 pub(crate) mod namespace;
 pub(crate) mod objects;
 pub(crate) mod order;
 pub(crate) mod pages;
 pub(crate) mod partition;
+pub(crate) mod policy;
 pub(crate) mod queue;
 pub(crate) mod rare;
 pub(crate) mod retained;

@@ -16,6 +16,8 @@
 //!
 //! A dot within a level is spelled `%2E` in a routing key, a slash within a word `%2F` in a record's key.
 
+mod history;
+
 use crate::codec::{Properties, encode_table};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use omnilog_broker::{Address, Delivery, Envelope, Provenance, Table, Value};
@@ -207,10 +209,18 @@ pub(crate) fn view(delivery: &Delivery) -> Option<View> {
         }
         own => own,
     };
-    let properties = match envelope.provenance {
-        Provenance::Kafka | Provenance::Mqtt => properties_of(&record, envelope),
+    let deaths = message.deaths();
+    let origin = deaths.map_or(envelope.provenance, |deaths| deaths.origin);
+    let mut properties = match origin {
+        Provenance::Kafka | Provenance::Mqtt => properties_of(&record, envelope, origin),
         _ => envelope.properties.clone(),
     };
+    if let Some(deaths) = deaths {
+        properties = history::with_deaths(&properties, deaths)?;
+    }
+    if let Some(count) = delivery.delivery_count {
+        properties = history::with_delivery_count(&properties, count)?;
+    }
     Some(View {
         exchange,
         routing_key,
@@ -276,11 +286,11 @@ fn put_level(into: &mut BytesMut, level: &[u8], separator: u8) {
 }
 
 /// The properties that another protocol's headers become.
-fn properties_of(record: &Record<'_>, envelope: &Envelope) -> Bytes {
+fn properties_of(record: &Record<'_>, envelope: &Envelope, origin: Provenance) -> Bytes {
     let mut properties = Properties::default();
     let mut others = Table::new();
     // Kafka has no properties beside headers, so its headers of these names count as such.
-    let is_kafka = envelope.provenance == Provenance::Kafka;
+    let is_kafka = origin == Provenance::Kafka;
     let mapped = usize::from(envelope.property_headers);
     for (index, header) in record.headers().enumerate() {
         if (is_kafka || index < mapped)

@@ -38,7 +38,100 @@ pub struct StoredBatch {
     pub batch: Bytes,
     /// One for each record; empty for a batch that a Kafka client wrote.
     pub envelopes: Vec<Envelope>,
+    /// The histories of those of its records that are dead letters: which record, and its history.
+    pub deaths: Vec<(u32, Arc<Deaths>)>,
 }
+
+/// Why a queue let go of a message before it was consumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum DeathReason {
+    /// A consumer refused it for good.
+    Rejected = 0,
+    /// Its time was over.
+    Expired = 1,
+    /// The queue was full.
+    MaxLen = 2,
+    /// It came back too often.
+    DeliveryLimit = 3,
+}
+
+/// A dead letter's history (RabbitMQ's `x-death`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deaths {
+    /// The road by which the message came first: whose properties its envelope has.
+    pub origin: Provenance,
+    /// Once for each queue and reason, the newest first.
+    pub deaths: Vec<Death>,
+    /// The first of all.
+    pub first: FirstDeath,
+}
+
+/// Where, why and how often a message died.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Death {
+    /// The queue.
+    pub queue: Name,
+    /// Why.
+    pub reason: DeathReason,
+    /// How often, there and for that reason.
+    pub count: u64,
+    /// The exchange it had been published to.
+    pub exchange: Name,
+    /// Its routing key.
+    pub routing_key: Bytes,
+    /// When it died there first, in Unix milliseconds.
+    pub time_ms: i64,
+    /// It had an expiration of its own, which ended with this death.
+    pub had_expiration: bool,
+}
+
+/// A message's first death.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstDeath {
+    /// The queue.
+    pub queue: Name,
+    /// Why.
+    pub reason: DeathReason,
+    /// The exchange it had been published to.
+    pub exchange: Name,
+}
+
+impl StoredBatch {
+    /// A batch whose records are no dead letters.
+    pub fn new(batch: Bytes, envelopes: Vec<Envelope>) -> Self {
+        Self {
+            batch,
+            envelopes,
+            deaths: Vec::new(),
+        }
+    }
+
+    /// What lies beside the batch in its frame: envelopes, and behind them histories, if there are any.
+    pub(crate) fn encode_beside(&self) -> Bytes {
+        let room = Vec::with_capacity(ENVELOPE_BYTES * self.envelopes.len());
+        let mut beside = postcard::to_extend(&self.envelopes, room).unwrap_or_default();
+        if !self.deaths.is_empty() {
+            beside = postcard::to_extend(&self.deaths, beside).unwrap_or_default();
+        }
+        Bytes::from(beside)
+    }
+
+    /// A batch and what lies beside it.
+    pub(crate) fn decode(batch: Bytes, beside: &[u8]) -> Self {
+        let mut decoded = Self::new(batch, Vec::new());
+        if let Ok((envelopes, rest)) = postcard::take_from_bytes(beside) {
+            decoded.envelopes = envelopes;
+            if !rest.is_empty() {
+                decoded.deaths = postcard::from_bytes(rest).unwrap_or_default();
+            }
+        }
+        decoded
+    }
+}
+
+/// Room to begin with for one record's encoded envelope.
+const ENVELOPE_BYTES: usize = 64;
 
 /// One record for a consumer. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +151,15 @@ impl Message {
     /// pulled, with [`Provenance::Kafka`].
     pub fn envelope(&self) -> Option<&Envelope> {
         self.stored.envelopes.get(self.index as usize)
+    }
+
+    /// Its history, if it is a dead letter.
+    pub fn deaths(&self) -> Option<&Arc<Deaths>> {
+        let deaths = &self.stored.deaths;
+        deaths
+            .iter()
+            .find(|(index, _)| *index == self.index)
+            .map(|(_, deaths)| deaths)
     }
 
     /// The record's bytes after its length varint: attributes, timestamp delta, offset delta, key, value, headers.

@@ -140,6 +140,8 @@ pub struct Delivery {
     /// An AMQP queue has it by a binding of `amq.topic`, the root view, and not by its first level's own exchange:
     /// its routing key is the whole path.
     pub by_root: bool,
+    /// How often it came back, where the queue tells its consumers (a quorum queue).
+    pub delivery_count: Option<u32>,
     /// The message.
     pub message: Message,
 }

@@ -78,6 +78,8 @@ pub struct Stats {
     pub deliveries: u64,
     /// QoS 0 deliveries dropped because their receiver was slow.
     pub dropped: u64,
+    /// Dead letters published since the start.
+    pub dead_letters: u64,
     /// Bytes of the in-memory tail.
     pub tail_bytes: u64,
     /// Bytes of journal files.

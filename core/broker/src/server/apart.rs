@@ -91,10 +91,7 @@ mod tests {
     use std::sync::Arc;
 
     fn batch(first: u64) -> Arc<ReadBatch> {
-        let stored = StoredBatch {
-            batch: Bytes::from(vec![0; BYTES_MAX / 4]),
-            envelopes: Vec::new(),
-        };
+        let stored = StoredBatch::new(Bytes::from(vec![0; BYTES_MAX / 4]), Vec::new());
         Arc::new(ReadBatch {
             first,
             last: first + 9,

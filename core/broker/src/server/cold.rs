@@ -262,6 +262,11 @@ fn came_by_root(record: &ColdRecord, message: &Message) -> bool {
     reached.is_some_and(|reached| reached.by_root(message))
 }
 
+/// Reads one record. Blocks.
+pub(crate) fn read_message(record: &ColdRecord, reader: &dyn SectionReader) -> Option<Message> {
+    read_record(record, reader, &Apart::default())
+}
+
 fn read_record(record: &ColdRecord, reader: &dyn SectionReader, apart: &Apart) -> Option<Message> {
     let batch = match apart.get(record.shard, record.sequence) {
         Some(batch) => batch,

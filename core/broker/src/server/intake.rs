@@ -34,6 +34,8 @@ pub(crate) enum Input {
     Pulled(Box<crate::link::Pulled>),
     /// Where a log's window begins.
     Windowed(Box<crate::shard::Windowed>),
+    /// What was read for a dead letter.
+    Exhumed(Box<crate::shard::Exhumation>),
     /// Stop cleanly.
     Stop,
 }

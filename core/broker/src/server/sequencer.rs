@@ -5,7 +5,7 @@
 //! for an idle server only: as soon as more comes in than one step in place takes, the thread is woken and goes on.
 
 use crate::api::NamespaceId;
-use crate::server::{ColdReads, Input, Intake};
+use crate::server::{ColdReads, Input, Intake, read_message};
 use crate::shard::{Now, Shard};
 use omnilog_ledger::Env;
 use parking_lot::Mutex;
@@ -161,6 +161,13 @@ impl Sequencer {
             let back = self.clone();
             cold.submit(Box::new(move |reader| {
                 back.put(NamespaceId(0), Input::Windowed(Box::new(job.run(reader))));
+            }));
+        }
+        for mut job in shard.take_exhumations() {
+            let back = self.clone();
+            cold.submit(Box::new(move |reader| {
+                job.message = read_message(&job.record, reader);
+                back.put(NamespaceId(0), Input::Exhumed(Box::new(job)));
             }));
         }
         if let Some(job) = shard.take_checkpoint_job() {

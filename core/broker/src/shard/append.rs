@@ -118,10 +118,7 @@ impl Shard {
         let base_offset = partition.next_offset;
         let batch = place_batch(append.batch, base_offset, self.state.epoch);
         let first = self.take_sequences(u64::from(fields.last_offset_delta) + 1);
-        let stored = Arc::new(StoredBatch {
-            batch: batch.clone(),
-            envelopes: Vec::new(),
-        });
+        let stored = Arc::new(StoredBatch::new(batch.clone(), Vec::new()));
         let section = self.add_section(
             Section {
                 partition: key,

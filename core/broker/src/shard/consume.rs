@@ -114,6 +114,7 @@ impl Shard {
         if queue.declared.auto_delete && queue.had_consumer && queue.consumers.is_empty() {
             self.drop_queue(id);
         } else {
+            self.used(id);
             self.mark_dirty(id);
         }
     }
@@ -143,6 +144,7 @@ impl Shard {
     ) -> Outcome {
         match self.usable_queue(client, namespace, name) {
             Ok(id) => {
+                self.used(id);
                 self.after
                     .push(Effect::Get(client, correlation, id, no_ack));
                 Outcome::Later
@@ -163,6 +165,8 @@ impl Shard {
             return;
         }
         let taken = self.take_next(id, ConsumerKey(0), !no_ack);
+        // The queue has another head now.
+        self.mark_dirty(id);
         let Some((taken, located)) = taken else {
             let result = Ok(Reply::Got(None));
             self.send(

@@ -38,6 +38,7 @@ impl Shard {
                 queue.dirty = false;
             }
             self.dispatch(*id);
+            self.tend(*id);
             // A queue with room again wants more of what its links read.
             if let Some(queue) = self.state.queues.get(id)
                 && !queue.linked_to.is_empty()
@@ -151,6 +152,11 @@ impl Shard {
         consumer: ConsumerKey,
         unsettled: bool,
     ) -> Option<(Taken, Located)> {
+        if self.is_expired(id, entry) {
+            self.discard(id, &[entry], DeathReason::Expired);
+            self.conclude_frame();
+            return None;
+        }
         let queue = self.state.queues.get_mut(&id)?;
         let mut delivery = Delivery {
             consumer,
@@ -162,8 +168,12 @@ impl Shard {
             qos: 1,
             retained: false,
             by_root: false,
+            delivery_count: None,
             message: nothing(),
         };
+        if queue.is_quorum() {
+            delivery.delivery_count = Some(delivery.returned_count);
+        }
         let rank = queue.took(entry);
         if !queue.memory.is_empty()
             && let Some(kept) = queue.memory.remove(&entry)
@@ -308,12 +318,8 @@ pub(crate) fn expired(message: &Message, now_ms: i64) -> bool {
 
 /// The message of a delivery whose record is yet to be read.
 pub(crate) fn nothing() -> Message {
-    let stored = StoredBatch {
-        batch: bytes::Bytes::new(),
-        envelopes: Vec::new(),
-    };
     Message {
-        stored: Arc::new(stored),
+        stored: Arc::new(StoredBatch::new(bytes::Bytes::new(), Vec::new())),
         index: 0,
         position: None,
     }

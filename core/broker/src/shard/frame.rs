@@ -97,6 +97,15 @@ impl Shard {
         Ok(emptied)
     }
 
+    /// Hands on the frame under construction, with what happens when it is durable.
+    pub(crate) fn conclude_frame(&mut self) {
+        self.finish_frame();
+        let head = self.head;
+        for effect in std::mem::take(&mut self.after) {
+            self.effect_at(head, effect);
+        }
+    }
+
     fn stored_at(&mut self, section: &Section, stored: Arc<StoredBatch>, file: u32) {
         let last = section.base_sequence + u64::from(section.last_delta);
         self.stats.records += u64::from(section.last_delta) + 1;

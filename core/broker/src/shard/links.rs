@@ -407,6 +407,7 @@ impl Shard {
             },
         );
         self.key_linked(id, &lanes);
+        self.limit_linked(id, &entries);
         for entry in entries {
             self.tail.push(entry);
         }

@@ -117,6 +117,8 @@ impl Shard {
             compacted: Default::default(),
             stopped: false,
             link_jobs: Vec::new(),
+            exhumations: Vec::new(),
+            queue_timers: BTreeSet::new(),
             urgent: false,
             link_news: BTreeSet::new(),
             blocked: false,
@@ -160,6 +162,7 @@ impl Shard {
         }
         self.key_unkeyed();
         self.keep_all_in_flight();
+        self.arm_queues();
         self.link_news
             .extend(self.state.links.keys().map(|(partition, _)| *partition));
         let sessions: Vec<SessionId> = self.state.sessions.keys().copied().collect();

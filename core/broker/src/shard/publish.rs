@@ -5,6 +5,8 @@ use crate::event::{Event as Decision, Holders};
 use crate::partitioner::partition_of;
 use crate::shard::append::{self, BatchFields, place_batch};
 use crate::shard::dispatch::published_qos;
+use crate::shard::expiry::{Deadlines, deadline};
+use crate::shard::limits::{Added, dead_letters_refused, payload_bytes};
 use crate::shard::ranks::{Ranks, rank_events};
 use crate::shard::release::Effect;
 use crate::shard::route::{amqp_provenance, path_head};
@@ -25,9 +27,6 @@ const ENTRY_BYTES: u64 = 128;
 /// Room that a frame keeps for decisions: sets of holders, retained messages.
 const FRAME_BYTES: usize = 1 << 20;
 
-/// Room to begin with for one record's encoded envelope.
-const ENVELOPE_BYTES: usize = 64;
-
 /// Room for one record's envelope beside its properties: names and numbers.
 const RECORD_BYTES: usize = 1024;
 
@@ -45,6 +44,16 @@ struct Targets {
     rejected: bool,
     /// What the queues that hold it tell it apart by, if any of them does.
     ranks: Ranks,
+    /// Queues that are full and dead-letter what they refuse.
+    refused: SmallVec<[QueueId; 1]>,
+}
+
+/// What a batch's queues are told of its records beside that they hold them.
+#[derive(Debug, Default)]
+struct Beside {
+    ranks: Vec<(u32, Ranks)>,
+    deadlines: Deadlines,
+    added: Added,
 }
 
 impl Shard {
@@ -121,10 +130,25 @@ impl Shard {
         if spread && records.len() > 1 {
             for (record, route) in records.into_iter().zip(routes) {
                 let (batch, record) = single(&batch, record)?;
-                self.publish_batch(namespace, batch, vec![record], &[route], &mut outcomes);
+                let alive = Vec::new();
+                self.publish_batch(
+                    namespace,
+                    batch,
+                    vec![record],
+                    &[route],
+                    alive,
+                    &mut outcomes,
+                );
             }
         } else {
-            self.publish_batch(namespace, batch, records, &routes, &mut outcomes);
+            self.publish_batch(
+                namespace,
+                batch,
+                records,
+                &routes,
+                Vec::new(),
+                &mut outcomes,
+            );
         }
         self.press(client);
         if outcomes.iter().all(|outcome| *outcome == Routed::Taken) {
@@ -226,20 +250,22 @@ impl Shard {
         self.add_provisional_log(namespace, name);
     }
 
-    fn publish_batch(
+    pub(crate) fn publish_batch(
         &mut self,
         namespace: NamespaceId,
         batch: Bytes,
         records: Vec<PublishRecord>,
         routes: &[Arc<Route>],
+        deaths: Vec<(u32, Arc<Deaths>)>,
         outcomes: &mut Vec<Routed>,
     ) {
         let mut retains: SmallVec<[(u32, Bytes, RetainAction); 1]> = SmallVec::new();
         let mut holders: Vec<(u32, SmallVec<[QueueId; 4]>)> = Vec::new();
         let mut memory: Vec<(u32, QueueId, u8)> = Vec::new();
-        let mut ranks: Vec<(u32, Ranks)> = Vec::new();
+        let mut beside = Beside::default();
+        let mut refused: Vec<(u32, QueueId)> = Vec::new();
         for ((record, route), index) in records.iter().zip(routes).zip(0u32..) {
-            let targets = self.targets(&record.envelope, route, batch.len());
+            let targets = self.targets(&record.envelope, route, &batch, index, &mut beside);
             outcomes.push(match (targets.rejected, targets.taken) {
                 (true, _) => Routed::Rejected,
                 (false, true) => Routed::Taken,
@@ -252,8 +278,9 @@ impl Shard {
                     .map(|(queue, qos)| (index, *queue, *qos)),
             );
             if targets.ranks.any() {
-                ranks.push((index, targets.ranks));
+                beside.ranks.push((index, targets.ranks));
             }
+            refused.extend(targets.refused.iter().map(|queue| (index, *queue)));
             match holders.last_mut() {
                 Some((count, same)) if *same == targets.holders => *count += 1,
                 _ => holders.push((1, targets.holders)),
@@ -275,10 +302,14 @@ impl Shard {
                 .any(|(_, _, action)| *action == RetainAction::Set);
         let (base_offset, key) = partition.map_or((-1, 0), |(key, offset)| (offset, key));
         let batch = place_batch(batch, base_offset.max(0), self.state.epoch);
-        let stored = Arc::new(StoredBatch { batch, envelopes });
+        let stored = Arc::new(StoredBatch {
+            batch,
+            envelopes,
+            deaths,
+        });
         let mut first = self.state.next_sequence;
         if held || partition.is_some() {
-            first = self.write_batch(namespace, &stored, (key, base_offset), holders, &ranks);
+            first = self.write_batch(namespace, &stored, (key, base_offset), holders, beside);
         }
         for (index, topic, action) in retains {
             let decision = match action {
@@ -291,13 +322,16 @@ impl Shard {
             };
             self.record(&decision);
         }
+        let message = |index| Message {
+            stored: stored.clone(),
+            index,
+            position: None,
+        };
         for (index, queue, qos) in memory {
-            let message = Message {
-                stored: stored.clone(),
-                index,
-                position: None,
-            };
-            self.enqueue_memory(queue, message, qos, false);
+            self.enqueue_memory(queue, message(index), qos, false);
+        }
+        for (index, queue) in refused {
+            self.discard_refused(queue, &message(index));
         }
     }
 
@@ -308,15 +342,12 @@ impl Shard {
         stored: &Arc<StoredBatch>,
         (partition, base_offset): (u64, i64),
         holders: Vec<(u32, SmallVec<[QueueId; 4]>)>,
-        ranks: &[(u32, Ranks)],
+        mut beside: Beside,
     ) -> u64 {
         let last_delta = u32::try_from(stored.envelopes.len().saturating_sub(1)).unwrap_or(0);
         let first = self.take_sequences(u64::from(last_delta) + 1);
         let max_timestamp =
             BatchFields::read(&stored.batch).map_or(-1, |fields| fields.max_timestamp);
-        let room = ENVELOPE_BYTES * stored.envelopes.len();
-        let envelope =
-            postcard::to_extend(&stored.envelopes, Vec::with_capacity(room)).unwrap_or_default();
         let last = first + u64::from(last_delta);
         let holders: Vec<(u32, Holders)> = holders
             .into_iter()
@@ -345,18 +376,20 @@ impl Shard {
                 base_sequence: first,
                 last_delta,
                 max_timestamp,
-                envelope: Bytes::from(envelope),
+                envelope: stored.encode_beside(),
                 batch: stored.batch.clone(),
             },
             stored.clone(),
         );
-        let ranked = rank_events(first, &holders, ranks);
+        let mut further = rank_events(first, &holders, &beside.ranks);
+        further.extend(beside.deadlines.events(first, &holders));
+        further.extend(beside.added.events(first));
         self.record(&Decision::Published {
             namespace,
             section,
             holders,
         });
-        for decision in ranked {
+        for decision in further {
             self.record(&decision);
         }
         if partition != 0 {
@@ -370,8 +403,19 @@ impl Shard {
     }
 
     /// Which queues hold a record, and which get it in memory.
-    fn targets(&mut self, envelope: &Envelope, route: &Route, bytes: usize) -> Targets {
+    fn targets(
+        &mut self,
+        envelope: &Envelope,
+        route: &Route,
+        batch: &Bytes,
+        index: u32,
+        beside: &mut Beside,
+    ) -> Targets {
         let mut targets = Targets::default();
+        let now_ms = self.now.unix_ms;
+        let bytes = batch.len();
+        let payload = || payload_bytes(batch, envelope.range);
+        beside.deadlines.record(index, envelope, now_ms);
         let mqtt = envelope.provenance == Provenance::Mqtt;
         for target in &route.queues {
             let Some(queue) = self.state.queues.get(&target.queue) else {
@@ -390,8 +434,16 @@ impl Shard {
                 target.qos
             };
             let held = queue.durable() && (!subscribed || qos > 0);
+            if !beside.added.fits(queue, index, &payload) {
+                targets.rejected = true;
+                if dead_letters_refused(queue) {
+                    targets.refused.push(target.queue);
+                }
+                continue;
+            }
             if held {
                 targets.ranks.add(queue, envelope);
+                beside.deadlines.held(index, queue, envelope, now_ms);
                 targets.taken = true;
                 targets.holders.push(target.queue);
                 continue;
@@ -430,6 +482,7 @@ impl Shard {
         retained: bool,
     ) -> u64 {
         let next_sequence = self.state.next_sequence;
+        let now_ms = self.now.unix_ms;
         let Some(queue) = self.state.queues.get_mut(&id) else {
             return 0;
         };
@@ -453,6 +506,20 @@ impl Shard {
         let envelope = message.envelope();
         let rank = envelope.and_then(|envelope| queue.order.as_ref()?.rank_of(envelope, entry));
         queue.put(entry, rank);
+        if !queue.durable() {
+            let expires = envelope.and_then(|envelope| deadline(queue, envelope, now_ms));
+            if let Some(at_ms) = expires {
+                queue.expires(entry, entry, at_ms);
+            }
+            let limited = queue
+                .policy
+                .as_ref()
+                .is_some_and(|policy| policy.bytes_max.is_some());
+            if limited && let Some(envelope) = envelope {
+                let payload = payload_bytes(&message.stored.batch, envelope.range);
+                queue.sizes.get_or_insert_default().set(entry, payload);
+            }
+        }
         queue.memory.insert(
             entry,
             MemoryEntry {
@@ -504,7 +571,10 @@ fn single(batch: &Bytes, mut record: PublishRecord) -> Result<(Bytes, PublishRec
     Ok((batch, record))
 }
 
-fn rebatch(batch: &Bytes, (position, length): (u32, u32)) -> Option<(Bytes, (u32, u32))> {
+pub(crate) fn rebatch(
+    batch: &Bytes,
+    (position, length): (u32, u32),
+) -> Option<(Bytes, (u32, u32))> {
     let header = BatchHeader::peek(batch).ok()?;
     let body = batch.get(position as usize..position.checked_add(length)? as usize)?;
     let record = Record::parse(body, &RecordBase::from(&header)).ok()?;

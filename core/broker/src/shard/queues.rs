@@ -49,6 +49,7 @@ impl Shard {
             Ok(id) => {
                 let known = self.state.queues.get(&id).ok_or(Refusal::ShardLost)?;
                 compare_queues(&declare, &known.declared)?;
+                self.used(id);
                 return Ok(Reply::Queue(self.queue_info(id)?));
             }
             Err(Refusal::NotFound(..)) => {}
@@ -59,6 +60,7 @@ impl Shard {
             self.may_grow()?;
         }
         let id = self.add_queue(namespace, QueueKind::Classic, declare.clone());
+        self.used(id);
         if declare.exclusive {
             if let Some(queue) = self.state.queues.get_mut(&id) {
                 queue.owner = Some(client);
@@ -111,12 +113,13 @@ impl Shard {
     }
 
     pub(crate) fn check_queue(
-        &self,
+        &mut self,
         client: ClientId,
         namespace: NamespaceId,
         name: &Name,
     ) -> Result<Reply, Refusal> {
         let id = self.usable_queue(client, namespace, name)?;
+        self.used(id);
         Ok(Reply::Queue(self.queue_info(id)?))
     }
 
@@ -188,8 +191,10 @@ impl Shard {
             return Err(Refusal::ShardLost);
         };
         let count = queue.ready_count();
-        for entry in std::mem::take(&mut *queue.memory).into_keys() {
+        let entries: Vec<u64> = queue.memory.keys().copied().collect();
+        for entry in entries {
             queue.forget(entry, entry);
+            queue.memory.remove(&entry);
         }
         queue.memory_bytes = 0;
         let runs: Vec<(u64, u64)> = queue.ready.iter_runs().collect();

@@ -103,6 +103,10 @@ impl Shard {
     }
 
     fn happen(&mut self, effect: Effect) {
+        // Behind a clean stop nothing is decided any more.
+        if self.stopped && !matches!(effect, Effect::Send(..)) {
+            return;
+        }
         match effect {
             Effect::Send(client, parcel, bytes) => self.send_parcel(client, parcel, bytes),
             Effect::Activate(queue, client, consumer) => {

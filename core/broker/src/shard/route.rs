@@ -60,7 +60,7 @@ pub(crate) fn path_head(provenance: Provenance, address: &Address) -> &[u8] {
 }
 
 /// The levels below the first, for routing.
-fn path_rest(provenance: Provenance, address: &Address) -> Vec<&[u8]> {
+pub(crate) fn path_rest(provenance: Provenance, address: &Address) -> Vec<&[u8]> {
     match address {
         Address::Amqp { routing_key, .. } => match provenance {
             Provenance::AmqpTopic => words(routing_key).into_iter().skip(1).collect(),

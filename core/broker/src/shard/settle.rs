@@ -37,13 +37,10 @@ impl Shard {
             };
             self.credit_back(id, &lease);
             match settle.settlement {
-                Settlement::Ack | Settlement::Reject => {
-                    if lease.memory.is_none() {
-                        self.acknowledge(id, entry.0);
-                    } else if let Some(queue) = self.state.queues.get_mut(&id) {
-                        queue.returned.remove(&entry.0);
-                        queue.forget(entry.0, entry.0);
-                    }
+                Settlement::Ack => self.done_with(id, entry.0, &lease),
+                Settlement::Reject => self.refuse(id, entry.0, &lease, DeathReason::Rejected),
+                Settlement::Requeue if self.too_often(id, entry.0) => {
+                    self.refuse(id, entry.0, &lease, DeathReason::DeliveryLimit);
                 }
                 Settlement::Requeue => {
                     if let Some(count) = self.give_back(id, entry, lease, true) {
@@ -54,6 +51,40 @@ impl Shard {
             self.mark_dirty(id);
         }
         self.journal_returns(returned);
+    }
+
+    /// An entry that a consumer had is done with.
+    fn done_with(&mut self, id: QueueId, entry: u64, lease: &Lease) {
+        if lease.memory.is_none() {
+            self.acknowledge(id, entry);
+        } else if let Some(queue) = self.state.queues.get_mut(&id) {
+            queue.returned.remove(&entry);
+            queue.forget(entry, entry);
+        }
+    }
+
+    /// An entry that a consumer had is refused for good.
+    fn refuse(&mut self, id: QueueId, entry: u64, lease: &Lease, reason: DeathReason) {
+        match &lease.memory {
+            Some(kept) => {
+                self.discard_memory(id, &kept.message, reason);
+                self.done_with(id, entry, lease);
+            }
+            None => self.discard(id, &[entry], reason),
+        }
+    }
+
+    /// Has an entry come back as often as it may?
+    fn too_often(&self, id: QueueId, entry: u64) -> bool {
+        let Some(queue) = self.state.queues.get(&id) else {
+            return false;
+        };
+        let limit = queue
+            .policy
+            .as_ref()
+            .and_then(|policy| policy.delivery_limit);
+        let returned = queue.returned.get(&entry).copied().unwrap_or(0);
+        limit.is_some_and(|limit| returned >= limit)
     }
 
     fn journal_returns(&mut self, mut returned: Vec<(QueueId, u64, u32)>) {
@@ -159,13 +190,17 @@ impl Shard {
                 continue;
             };
             self.credit_back(id, &lease);
+            if self.too_often(id, entry.0) {
+                self.refuse(id, entry.0, &lease, DeathReason::DeliveryLimit);
+                continue;
+            }
             // A session that resumes is no second consumer.
             if let Some(count) = self.give_back(id, entry, lease, !subscribed) {
                 returned.push((id, entry.0, count));
             }
         }
         self.journal_returns(returned);
-        self.finish_frame();
+        self.conclude_frame();
         self.mark_dirty(id);
     }
 

@@ -22,6 +22,7 @@ impl Shard {
             self.session_timers.remove(&(at, id));
             self.due(id);
         }
+        self.run_queue_timers();
         if now >= self.next_retention_ms {
             self.next_retention_ms = now + IDLE_MS;
             self.watch_space();
@@ -35,11 +36,7 @@ impl Shard {
 
     fn due(&mut self, id: SessionId) {
         self.session_due(id);
-        self.finish_frame();
-        let head = self.head;
-        for effect in std::mem::take(&mut self.after) {
-            self.effect_at(head, effect);
-        }
+        self.conclude_frame();
     }
 
     /// Milliseconds until something is due.
@@ -51,17 +48,24 @@ impl Shard {
         {
             return 0;
         }
+        // What was dispatched last may have been written without a step to hand it on.
+        if self.journal.group_bytes() > 0 {
+            return 0;
+        }
         let now = self.now.monotonic_ms;
         let parked = self
             .parked_deadlines
             .first()
             .map(|(deadline_ms, _)| *deadline_ms);
-        let session = self.session_timers.first().map(|(at, _)| {
+        let until = |at: i64| {
             now.saturating_add(u64::try_from(at.saturating_sub(self.now.unix_ms)).unwrap_or(0))
-        });
+        };
+        let session = self.session_timers.first().map(|(at, _)| until(*at));
+        let queue = self.queue_timers.first().map(|(at, _)| until(*at));
         [
             parked,
             session,
+            queue,
             self.acked_due_ms(),
             Some(self.next_retention_ms),
         ]

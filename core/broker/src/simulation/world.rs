@@ -2,7 +2,7 @@
 
 use crate::api::*;
 use crate::link::LinkJob;
-use crate::server::{Input, Parcel, read};
+use crate::server::{Input, Parcel, read, read_message};
 use crate::shard::{Now, Shard};
 use crate::simulation::facts::Facts;
 use crate::simulation::modes::delivered_entry;
@@ -448,6 +448,10 @@ impl World {
         life.shard.step(now, &mut inputs);
         life.link_jobs.extend(life.shard.take_link_jobs());
         life.window_jobs.extend(life.shard.take_window_jobs());
+        for mut job in life.shard.take_exhumations() {
+            job.message = read_message(&job.record, &*life.reader);
+            life.inputs.push_back(Input::Exhumed(Box::new(job)));
+        }
         if let Some(job) = life.shard.take_checkpoint_job() {
             life.checkpoint = Some(job);
         }

@@ -1,6 +1,7 @@
 //! Applying decisions: the same code live and in replay. An unknown number is passed over, never an error.
 
 mod exchanges;
+mod life;
 mod links;
 mod queues;
 mod ranks;
@@ -114,6 +115,7 @@ impl State {
                     namespace.retained.clear(topic);
                 }
             }
+            Event::Expires { .. } | Event::Sized { .. } => self.apply_life(event),
             Event::LinkCreated { .. } | Event::LinkAdvanced { .. } | Event::LinkDropped { .. } => {
                 self.apply_link(event);
             }

@@ -32,6 +32,8 @@ const LINK: u8 = b'l';
 const RANK: u8 = b'p';
 const ORPHAN: u8 = b'q';
 const CLEANED: u8 = b'm';
+const DEADLINES: u8 = b'r';
+const SIZES: u8 = b's';
 
 #[derive(Serialize, Deserialize)]
 struct Counters {
@@ -156,6 +158,20 @@ impl State {
                 pages.add(RANK, &key, &(queue.id, rank, chunk))?;
             }
         }
+        let deadlines: Vec<(u64, u64, i64)> = queue
+            .deadlines
+            .iter()
+            .flat_map(|deadlines| deadlines.runs())
+            .collect();
+        for (number, chunk) in deadlines.chunks(RUNS).enumerate() {
+            let key = [&id[..], &(number as u64).to_be_bytes()];
+            pages.add(DEADLINES, &key, &(queue.id, chunk))?;
+        }
+        let sizes: Vec<(u64, u64)> = queue.sizes.iter().flat_map(|sizes| sizes.all()).collect();
+        for (number, chunk) in sizes.chunks(RUNS).enumerate() {
+            let key = [&id[..], &(number as u64).to_be_bytes()];
+            pages.add(SIZES, &key, &(queue.id, chunk))?;
+        }
         let runs: Vec<(u64, u64)> = held.iter_runs().collect();
         for (number, chunk) in runs.chunks(RUNS).enumerate() {
             pages.add(
@@ -234,6 +250,23 @@ impl State {
                 {
                     for (first, last) in runs {
                         order.put(rank, first, last);
+                    }
+                }
+            }
+            Some(&DEADLINES) => {
+                let (id, runs): (QueueId, Vec<(u64, u64, i64)>) = postcard::from_bytes(value)?;
+                if let Some(queue) = state.queues.get_mut(&id) {
+                    for (first, last, at_ms) in runs {
+                        queue.expires(first, last, at_ms);
+                    }
+                }
+            }
+            Some(&SIZES) => {
+                let (id, sizes): (QueueId, Vec<(u64, u64)>) = postcard::from_bytes(value)?;
+                if let Some(queue) = state.queues.get_mut(&id) {
+                    let known = queue.sizes.get_or_insert_default();
+                    for (entry, bytes) in sizes {
+                        known.set(entry, bytes);
                     }
                 }
             }

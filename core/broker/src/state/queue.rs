@@ -3,7 +3,10 @@
 use crate::api::*;
 use crate::sequence_set::SequenceSet;
 use crate::state::consumers::{Consumer, Consumers, Who};
+use crate::state::deadlines::{Deadlines, Sizes};
+use crate::state::exchange::argument;
 use crate::state::order::{Mode, Order};
+use crate::state::policy::Policy;
 use crate::state::rare::Rare;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -49,6 +52,16 @@ pub(crate) struct Queue {
     pub(crate) mode: Mode,
     /// Sessions' subscriptions that it serves.
     pub(crate) subscriptions: u32,
+    /// What ends its entries, as declared.
+    pub(crate) policy: Option<Box<Policy>>,
+    /// When its entries expire, if any does.
+    pub(crate) deadlines: Option<Box<Deadlines>>,
+    /// What its entries count for, if it is limited by bytes.
+    pub(crate) sizes: Option<Box<Sizes>>,
+    /// When its first entry is looked at, and when it goes for want of use: where it stands among the timers.
+    pub(crate) timer_ms: Option<i64>,
+    /// When it was last used, in Unix milliseconds.
+    pub(crate) used_ms: i64,
 }
 
 /// An entry in memory.
@@ -87,6 +100,7 @@ impl Queue {
         declared: DeclareQueue,
     ) -> Self {
         let (order, mode) = (Order::of(&declared), Mode::of(&declared));
+        let policy = Policy::of(&declared);
         Self {
             id,
             namespace,
@@ -110,12 +124,24 @@ impl Queue {
             order,
             mode,
             subscriptions: 0,
+            policy,
+            deadlines: None,
+            sizes: None,
+            timer_ms: None,
+            used_ms: 0,
         }
     }
 
     /// Is it journaled?
     pub(crate) fn durable(&self) -> bool {
         self.declared.durable && !self.declared.exclusive
+    }
+
+    /// Was it declared as a quorum queue?
+    pub(crate) fn is_quorum(&self) -> bool {
+        argument(&self.declared.arguments, b"x-queue-type")
+            .and_then(Value::as_bytes)
+            .is_some_and(|kind| kind == "quorum")
     }
 
     /// Messages that wait for a consumer.
@@ -206,14 +232,30 @@ impl Queue {
 
     /// An entry has been taken out to be delivered: its rank.
     pub(crate) fn took(&mut self, entry: u64) -> Option<u16> {
+        if let Some(sizes) = self.sizes.as_deref_mut() {
+            sizes.took(entry);
+        }
         let order = self.order.as_deref_mut()?;
         let rank = order.rank(entry);
         order.took(rank, entry);
         rank
     }
 
+    /// Takes an entry out of the ready ones, if it is there: its rank.
+    pub(crate) fn took_if_ready(&mut self, entry: u64) -> Option<u16> {
+        if !self.ready.contains(entry) {
+            return self.order.as_deref()?.rank(entry);
+        }
+        let rank = self.took(entry);
+        self.ready.remove(entry);
+        rank
+    }
+
     /// An entry is ready (again), with its rank.
     pub(crate) fn put(&mut self, entry: u64, rank: Option<u16>) {
+        if let Some(sizes) = self.sizes.as_deref_mut() {
+            sizes.put(entry);
+        }
         if let (Some(order), Some(rank)) = (self.order.as_deref_mut(), rank) {
             order.put(rank, entry, entry);
         }
@@ -261,8 +303,32 @@ impl Queue {
         }
     }
 
-    /// These entries are done with.
+    /// These entries expire then.
+    pub(crate) fn expires(&mut self, first: u64, last: u64, at_ms: i64) {
+        self.deadlines
+            .get_or_insert_default()
+            .set(first, last, at_ms);
+    }
+
+    /// When an entry expires, if it does.
+    pub(crate) fn deadline(&self, entry: u64) -> Option<i64> {
+        self.deadlines.as_ref()?.get(entry).map(|(at, _)| at)
+    }
+
+    /// These entries are done with. It is told before they are taken out of the ready ones.
     pub(crate) fn forget(&mut self, first: u64, last: u64) {
+        if let Some(deadlines) = self.deadlines.as_deref_mut() {
+            deadlines.forget(first, last);
+            if deadlines.is_empty() {
+                self.deadlines = None;
+            }
+        }
+        if let Some(sizes) = self.sizes.as_deref_mut() {
+            let (ready, memory) = (&self.ready, &self.memory);
+            sizes.forget(first, last, |entry| {
+                ready.contains(entry) || memory.contains_key(&entry)
+            });
+        }
         if let Some(order) = self.order.as_deref_mut() {
             order.forget(first, last);
         }

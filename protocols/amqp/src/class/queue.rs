@@ -44,6 +44,12 @@ impl Channel {
                 } else {
                     let name = plain(&queue);
                     queue_arguments::check(&name, &arguments, &core.vhost)?;
+                    queue_arguments::check_quorum(
+                        &name,
+                        (durable, exclusive),
+                        &arguments,
+                        &core.vhost,
+                    )?;
                     if name.starts_with(b"amq.") {
                         return Err(Fault::new(
                             Code::AccessRefused,

@@ -53,16 +53,16 @@ const KNOWN: &[Known] = &[
     ),
     served("x-queue-mode", Shape::OneOf(&["default", "lazy"])),
     served("x-queue-version", Shape::Int(1, 2)),
-    unserved("x-message-ttl", Shape::Int(0, u32::MAX as i64)),
-    unserved("x-expires", Shape::Int(1, u32::MAX as i64)),
-    unserved("x-max-length", Shape::Int(0, i64::MAX)),
-    unserved("x-max-length-bytes", Shape::Int(0, i64::MAX)),
-    unserved(
+    served("x-message-ttl", Shape::Int(0, u32::MAX as i64)),
+    served("x-expires", Shape::Int(1, u32::MAX as i64)),
+    served("x-max-length", Shape::Int(0, i64::MAX)),
+    served("x-max-length-bytes", Shape::Int(0, i64::MAX)),
+    served(
         "x-overflow",
         Shape::OneOf(&["drop-head", "reject-publish", "reject-publish-dlx"]),
     ),
-    unserved("x-dead-letter-exchange", Shape::Text),
-    unserved("x-dead-letter-routing-key", Shape::Text),
+    served("x-dead-letter-exchange", Shape::Text),
+    served("x-dead-letter-routing-key", Shape::Text),
     unserved(
         "x-dead-letter-strategy",
         Shape::OneOf(&["at-most-once", "at-least-once"]),
@@ -70,7 +70,7 @@ const KNOWN: &[Known] = &[
     served("x-max-priority", Shape::Priority),
     served("x-single-active-consumer", Shape::Bool),
     served("x-key-shared", Shape::Bool),
-    unserved("x-delivery-limit", Shape::Int(-1, i64::MAX)),
+    served("x-delivery-limit", Shape::Int(-1, i64::MAX)),
     unserved("x-max-age", Shape::Text),
     unserved(
         "x-stream-max-segment-size-bytes",
@@ -79,7 +79,7 @@ const KNOWN: &[Known] = &[
 ];
 
 /// Queue types that are known and not served.
-const TYPES_UNSERVED: [&[u8]; 2] = [b"quorum", b"stream"];
+const TYPES_UNSERVED: [&[u8]; 1] = [b"stream"];
 
 /// Are these arguments possible, and served?
 pub(super) fn check(queue: &[u8], arguments: &Table, vhost: &[u8]) -> Result<(), Fault> {
@@ -134,6 +134,37 @@ pub(super) fn check(queue: &[u8], arguments: &Table, vhost: &[u8]) -> Result<(),
         )),
         None => Ok(()),
     }
+}
+
+/// Can a quorum queue be declared like this? It is durable, for all connections, and knows no priorities.
+pub(super) fn check_quorum(
+    queue: &[u8],
+    (durable, exclusive): (bool, bool),
+    arguments: &Table,
+    vhost: &[u8],
+) -> Result<(), Fault> {
+    let is = |name: &str, wanted: &[u8]| {
+        let mut given = arguments.iter().filter(|(given, _)| given == name);
+        given.any(|(_, value)| value.as_bytes().is_some_and(|value| value == wanted))
+    };
+    if !is("x-queue-type", b"quorum") {
+        return Ok(());
+    }
+    let prioritised = arguments.iter().any(|(name, _)| name == "x-max-priority");
+    let wrong = if !durable {
+        "invalid property 'non-durable'"
+    } else if exclusive {
+        "invalid property 'exclusive-owner'"
+    } else if prioritised {
+        "invalid arg 'x-max-priority'"
+    } else if is("x-overflow", b"reject-publish-dlx") {
+        "invalid arg 'x-overflow'"
+    } else {
+        return Ok(());
+    };
+    let id = MethodId::QUEUE_DECLARE;
+    let text = format!("{wrong} for {}", named(Noun::Queue, queue, vhost));
+    Err(Fault::new(Code::PreconditionFailed, id, text))
 }
 
 impl Shape {

@@ -321,6 +321,7 @@ fn publish_with(
 fn message(publish: &Publish, index: u32) -> Message {
     Message {
         stored: Arc::new(StoredBatch {
+            deaths: Vec::new(),
             batch: publish.batch.clone(),
             envelopes: publish
                 .records
@@ -343,6 +344,7 @@ fn delivery(consumer: u64, entry: u64, message: Message) -> Delivery {
         returned_count: 0,
         qos: 1,
         by_root: false,
+        delivery_count: None,
         retained: false,
         message,
     }

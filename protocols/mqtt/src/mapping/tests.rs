@@ -79,6 +79,7 @@ fn message(provenance: Provenance, mapped: u16, headers: &[(&[u8], Option<&[u8]>
         .unwrap();
     Message {
         stored: Arc::new(StoredBatch {
+            deaths: Vec::new(),
             batch: builder.finish().unwrap().to_bytes(),
             envelopes: vec![Envelope {
                 address: Address::Kafka {
@@ -191,6 +192,7 @@ fn what_mqtt_wrote_comes_back_as_the_bytes_it_was() {
     .unwrap();
     let message = Message {
         stored: Arc::new(StoredBatch {
+            deaths: Vec::new(),
             batch: publish.batch,
             envelopes: publish
                 .records

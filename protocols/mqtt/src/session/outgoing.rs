@@ -145,6 +145,7 @@ impl Open {
                     qos,
                     retained,
                     by_root: false,
+                    delivery_count: None,
                     message,
                 };
                 let exchanges = &mut self.outgoing.exchanges;

@@ -300,6 +300,7 @@ fn delivery_with(
         qos,
         retained: false,
         by_root: false,
+        delivery_count: None,
         message: message(topic, qos, payload, retain, expires_at_ms),
     }
 }
@@ -326,6 +327,7 @@ fn message(
     .unwrap();
     Message {
         stored: Arc::new(StoredBatch {
+            deaths: Vec::new(),
             batch: publish.batch,
             envelopes: publish
                 .records

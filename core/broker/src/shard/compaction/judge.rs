@@ -1,6 +1,6 @@
 //! What lives: inside a log's window, or held.
 
-use crate::api::Envelope;
+use crate::api::{Envelope, StoredBatch};
 use crate::sequence_set::SequenceSet;
 use crate::shard::compaction::any;
 use crate::shard::compaction::keys::Cleaning;
@@ -179,10 +179,16 @@ pub(super) fn retain(
 
 /// The envelopes of the records that stay, each with the place that its record has now.
 fn envelopes(bytes: &Bytes, kept: &[bool], rest: &RecordBatch) -> io::Result<Bytes> {
-    let all: Vec<Envelope> = postcard::from_bytes(bytes).map_err(io::Error::other)?;
+    let all = StoredBatch::decode(Bytes::new(), bytes);
+    if all.envelopes.len() != kept.len() {
+        return Err(io::Error::other(
+            "a batch without an envelope for each record",
+        ));
+    }
     let records = rest.records(EXPANDED_BYTES_MAX).map_err(io::Error::other)?;
     let table = records.table().map_err(io::Error::other)?;
     let mut stay: Vec<Envelope> = all
+        .envelopes
         .into_iter()
         .zip(kept)
         .filter_map(|(envelope, kept)| kept.then_some(envelope))
@@ -193,7 +199,19 @@ fn envelopes(bytes: &Bytes, kept: &[bool], rest: &RecordBatch) -> io::Result<Byt
         let length = u32::try_from(body.len()).map_err(io::Error::other)?;
         envelope.range = (position, length);
     }
-    postcard::to_allocvec(&stay)
-        .map(Bytes::from)
-        .map_err(io::Error::other)
+    // Histories move with their records.
+    let deaths = all
+        .deaths
+        .into_iter()
+        .filter(|(index, _)| kept.get(*index as usize).copied().unwrap_or(false));
+    let deaths = deaths.map(|(index, deaths)| {
+        let before = kept.iter().take(index as usize).filter(|kept| **kept);
+        (u32::try_from(before.count()).unwrap_or(u32::MAX), deaths)
+    });
+    let rest = StoredBatch {
+        batch: Bytes::new(),
+        envelopes: stay,
+        deaths: deaths.collect(),
+    };
+    Ok(rest.encode_beside())
 }

@@ -79,8 +79,8 @@ impl State {
                     return;
                 };
                 for (first, last) in runs {
-                    queue.ready.remove_run(*first, *last);
                     queue.forget(*first, *last);
+                    queue.ready.remove_run(*first, *last);
                     if !queue.returned.is_empty() {
                         queue
                             .returned

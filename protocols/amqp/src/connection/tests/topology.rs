@@ -190,9 +190,12 @@ fn declare_with(argument: &str, value: AMQPValue) -> AMQPClass {
 
 #[test]
 fn an_argument_that_is_not_served_is_refused_by_name() {
-    for argument in ["x-message-ttl", "x-expires", "x-max-length"] {
+    for (argument, value) in [
+        ("x-queue-type", AMQPValue::LongString("stream".into())),
+        ("x-max-age", AMQPValue::LongString("1h".into())),
+    ] {
         let mut pair = Pair::open();
-        pair.method(1, declare_with(argument, AMQPValue::LongInt(100)));
+        pair.method(1, declare_with(argument, value));
         let (code, text, id) = pair.connection_closed();
         assert_eq!((code, id), (540, (50, 10)));
         assert!(text.contains(argument), "{text}");

@@ -1,0 +1,318 @@
+//! Entries that end before they are consumed: dropped, or published again where their queue says (dead letters).
+//!
+//! A dead letter is a new record in the frame that removes the entry, so that it is in one place at any time. Where the
+//! record must be read from the files first, the entry is leased to nobody until it has been.
+
+use crate::api::*;
+use crate::event::Event as Decision;
+use crate::path::amqp_key;
+use crate::server::ColdRecord;
+use crate::shard::Shard;
+use crate::shard::dispatch::Located;
+use crate::shard::publish::rebatch;
+use crate::shard::route::{amqp_provenance, path_head, path_rest};
+use crate::state::queue::Lease;
+use crate::state::routes::Route;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Entries of one queue whose records are being read at the same time.
+const READS_MAX: usize = 64;
+
+/// Nobody: who has an entry whose record is being read.
+const NOBODY: ClientId = ClientId(0);
+
+/// A record to be read for a dead letter.
+#[derive(Debug)]
+pub(crate) struct Exhumation {
+    queue: QueueId,
+    entry: u64,
+    reason: DeathReason,
+    pub(crate) record: ColdRecord,
+    /// What was read; nothing if it can't be.
+    pub(crate) message: Option<Message>,
+}
+
+impl Shard {
+    /// Records to be read for dead letters; they come back as [`crate::server::Input::Exhumed`].
+    pub(crate) fn take_exhumations(&mut self) -> Vec<Exhumation> {
+        std::mem::take(&mut self.exhumations)
+    }
+
+    /// Does a queue have dead letters, and a place for them?
+    fn dead_letters_of(&self, id: QueueId) -> bool {
+        let Some(queue) = self.state.queues.get(&id) else {
+            return false;
+        };
+        let letters = queue
+            .policy
+            .as_ref()
+            .and_then(|policy| policy.dead_letters.as_ref());
+        letters.is_some_and(|letters| {
+            let names = self.state.namespace(queue.namespace);
+            letters.exchange.is_empty()
+                || names.is_some_and(|names| names.exchanges.contains_key(&letters.exchange))
+        })
+    }
+
+    /// May more of a queue's entries be discarded now, or are enough of their records being read?
+    pub(crate) fn may_discard(&self, id: QueueId) -> bool {
+        let Some(queue) = self.state.queues.get(&id) else {
+            return false;
+        };
+        let reading = queue.leases.values().filter(|lease| lease.client == NOBODY);
+        !self.dead_letters_of(id) || reading.take(READS_MAX).count() < READS_MAX
+    }
+
+    /// Entries are done with before they were consumed, ready or just taken out of the ready ones. In the frame under
+    /// construction.
+    pub(crate) fn discard(&mut self, id: QueueId, entries: &[u64], reason: DeathReason) {
+        let letters = self.dead_letters_of(id);
+        let mut gone = Vec::new();
+        for &entry in entries {
+            let Some(queue) = self.state.queues.get_mut(&id) else {
+                return;
+            };
+            let kept = if queue.memory.is_empty() {
+                None
+            } else {
+                queue.forget(entry, entry);
+                queue.memory.remove(&entry)
+            };
+            if let Some(kept) = kept {
+                queue.memory_bytes -= kept.bytes;
+                queue.returned.remove(&entry);
+                if letters {
+                    self.dead_letter(id, &kept.message, reason);
+                }
+                continue;
+            }
+            let rank = queue.took_if_ready(entry);
+            if !letters {
+                gone.push(entry);
+                continue;
+            }
+            match self.locate(entry) {
+                Located::Here(message) => {
+                    self.dead_letter(id, &message, reason);
+                    gone.push(entry);
+                }
+                Located::Cold(record) => {
+                    if let Some(queue) = self.state.queues.get_mut(&id) {
+                        let lease = Lease {
+                            client: NOBODY,
+                            consumer: None,
+                            memory: None,
+                            rank,
+                        };
+                        queue.lease(EntryId(entry), lease);
+                    }
+                    self.exhumations.push(Exhumation {
+                        queue: id,
+                        entry,
+                        reason,
+                        record,
+                        message: None,
+                    });
+                }
+            }
+        }
+        self.remove_entries(id, &gone);
+    }
+
+    /// An entry in memory that a consumer had is done with.
+    pub(crate) fn discard_memory(&mut self, id: QueueId, message: &Message, reason: DeathReason) {
+        if self.dead_letters_of(id) {
+            self.dead_letter(id, message, reason);
+        }
+    }
+
+    /// A message that a full queue does not take is its dead letter all the same.
+    pub(crate) fn discard_refused(&mut self, id: QueueId, message: &Message) {
+        self.discard_memory(id, message, DeathReason::MaxLen);
+    }
+
+    /// A record has been read.
+    pub(crate) fn exhumed(&mut self, exhumation: &Exhumation) {
+        let Exhumation {
+            queue: id,
+            entry,
+            reason,
+            message,
+            ..
+        } = exhumation;
+        let Some(queue) = self.state.queues.get_mut(id) else {
+            return;
+        };
+        let nobodys = |lease: &Lease| lease.client == NOBODY;
+        if !queue.leases.get(&EntryId(*entry)).is_some_and(nobodys) {
+            return;
+        }
+        queue.unlease(EntryId(*entry));
+        match message {
+            Some(message) => self.dead_letter(*id, message, *reason),
+            None => tracing::error!(queue = id.0, entry, "a dead letter's record can't be read"),
+        }
+        self.remove_entries(*id, &[*entry]);
+        self.mark_dirty(*id);
+    }
+
+    /// Journals that a durable queue's entries are gone.
+    fn remove_entries(&mut self, id: QueueId, entries: &[u64]) {
+        let mut sorted = entries.to_vec();
+        sorted.sort_unstable();
+        let runs: Vec<(u64, u64)> = sorted
+            .chunk_by(|a, b| a + 1 == *b)
+            .filter_map(|run| Some((*run.first()?, *run.last()?)))
+            .collect();
+        if !runs.is_empty() {
+            self.record(&Decision::Removed { queue: id, runs });
+        }
+    }
+
+    /// Publishes a message again, where its queue says.
+    fn dead_letter(&mut self, id: QueueId, message: &Message, reason: DeathReason) {
+        let Some(queue) = self.state.queues.get(&id) else {
+            return;
+        };
+        let letters = queue
+            .policy
+            .as_ref()
+            .and_then(|policy| policy.dead_letters.clone());
+        let (Some(letters), Some(envelope)) = (letters, message.envelope()) else {
+            return;
+        };
+        let namespace = queue.namespace;
+        let name = queue.declared.name.clone();
+        let (exchange, key) = spelled(envelope);
+        let deaths = Deaths::and(
+            message.deaths().map(|deaths| &**deaths),
+            envelope.provenance,
+            Death {
+                queue: name,
+                reason,
+                count: 1,
+                exchange,
+                routing_key: key.clone(),
+                time_ms: self.now.unix_ms,
+                had_expiration: envelope.expires_at_ms.is_some(),
+            },
+        );
+        let Some((batch, range)) = rebatch(&message.stored.batch, envelope.range) else {
+            return;
+        };
+        let mut envelope = envelope.clone();
+        envelope.provenance = amqp_provenance(&letters.exchange);
+        envelope.address = Address::Amqp {
+            exchange: letters.exchange,
+            routing_key: letters.routing_key.unwrap_or(key),
+        };
+        envelope.expires_at_ms = None;
+        envelope.retain = false;
+        envelope.range = range;
+        let headers = Table::new();
+        let route = self.route(
+            namespace,
+            envelope.provenance,
+            &envelope.address,
+            &headers,
+            &[],
+        );
+        let route = self.without_cycles(&route, &deaths, reason);
+        let record = PublishRecord {
+            envelope,
+            more_routing_keys: Vec::new(),
+            headers,
+            retain: None,
+        };
+        let deaths = vec![(0, Arc::new(deaths))];
+        self.stats.dead_letters += 1;
+        let mut outcomes = Vec::new();
+        self.publish_batch(
+            namespace,
+            batch,
+            vec![record],
+            &[route],
+            deaths,
+            &mut outcomes,
+        );
+    }
+
+    /// A route without the queues in which the message died before, with no consumer's refusal since: it would go round
+    /// for ever.
+    fn without_cycles(
+        &self,
+        route: &Arc<Route>,
+        deaths: &Deaths,
+        reason: DeathReason,
+    ) -> Arc<Route> {
+        let cycle = |queue: &QueueId| {
+            let name = self
+                .state
+                .queues
+                .get(queue)
+                .map(|queue| &queue.declared.name);
+            name.is_some_and(|name| deaths.goes_round(name))
+        };
+        if reason == DeathReason::Rejected || !route.queues.iter().any(|to| cycle(&to.queue)) {
+            return route.clone();
+        }
+        let mut route = Route::clone(route);
+        route.queues.retain(|to| !cycle(&to.queue));
+        Arc::new(route)
+    }
+}
+
+/// Exchange and routing key of a message, as AMQP spells them.
+fn spelled(envelope: &Envelope) -> (Name, Bytes) {
+    match &envelope.address {
+        Address::Amqp {
+            exchange,
+            routing_key,
+        } => (exchange.clone(), routing_key.clone()),
+        other => {
+            let head = path_head(envelope.provenance, other);
+            let rest = path_rest(envelope.provenance, other);
+            (Name::from(head.to_vec()), amqp_key(rest.iter().copied()))
+        }
+    }
+}
+
+impl Deaths {
+    /// A history with one more death, as RabbitMQ keeps it: one entry for each queue and reason, the newest first.
+    fn and(before: Option<&Self>, origin: Provenance, death: Death) -> Self {
+        let Some(before) = before else {
+            return Self {
+                origin,
+                first: FirstDeath {
+                    queue: death.queue.clone(),
+                    reason: death.reason,
+                    exchange: death.exchange.clone(),
+                },
+                deaths: vec![death],
+            };
+        };
+        let mut deaths = before.clone();
+        let same = |known: &Death| known.queue == death.queue && known.reason == death.reason;
+        match deaths.deaths.iter().position(same) {
+            Some(at) => {
+                let mut known = deaths.deaths.remove(at);
+                known.count += 1;
+                deaths.deaths.insert(0, known);
+            }
+            None => deaths.deaths.insert(0, death),
+        }
+        deaths
+    }
+
+    /// Did it die in this queue, and was it refused by no consumer since?
+    fn goes_round(&self, queue: &Name) -> bool {
+        let Some(at) = self.deaths.iter().position(|death| death.queue == *queue) else {
+            return false;
+        };
+        let round = self.deaths.iter().take(at + 1);
+        !round
+            .into_iter()
+            .any(|death| death.reason == DeathReason::Rejected)
+    }
+}

@@ -1,0 +1,48 @@
+//! Applying decisions about the end of entries: when they expire, what they count for.
+
+use crate::api::QueueId;
+use crate::event::{Event, Holders};
+use crate::state::State;
+
+impl State {
+    pub(super) fn apply_life(&mut self, event: &Event) {
+        match event {
+            Event::Expires {
+                queues,
+                first,
+                last,
+                at_ms,
+            } => {
+                let known;
+                let queues: &[QueueId] = match queues {
+                    Holders::Inline(queues) => queues,
+                    Holders::Set(id) => {
+                        let Some(set) = self.sets.get(id) else {
+                            return;
+                        };
+                        known = set.clone();
+                        &known
+                    }
+                };
+                for queue in queues {
+                    if let Some(queue) = self.queues.get_mut(queue) {
+                        queue.expires(*first, *last, *at_ms);
+                    }
+                }
+            }
+            Event::Sized {
+                queue,
+                first,
+                bytes,
+            } => {
+                if let Some(queue) = self.queues.get_mut(queue) {
+                    let sizes = queue.sizes.get_or_insert_default();
+                    for (entry, bytes) in (*first..).zip(bytes) {
+                        sizes.set(entry, *bytes);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
