@@ -37,26 +37,42 @@ fn join<'a>(levels: impl IntoIterator<Item = &'a [u8]>, separator: u8) -> Bytes 
         if number > 0 {
             out.put_u8(separator);
         }
-        put_level(&mut out, level, separator);
+        put_level(&mut out, level, |byte| byte == separator);
     }
     out.freeze()
 }
 
-fn put_level(out: &mut BytesMut, level: &[u8], separator: u8) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+/// Appends a level, spelling the bytes that `forbidden` names and a `%` that would read as a spelling.
+pub fn put_level(out: &mut BytesMut, level: &[u8], forbidden: impl Fn(u8) -> bool) {
     for (at, byte) in level.iter().enumerate() {
         let reads_as_spelling = *byte == b'%'
             && level
                 .get(at + 1..at + 3)
                 .is_some_and(|next| next.iter().all(u8::is_ascii_hexdigit));
-        if *byte == separator || reads_as_spelling {
-            out.put_u8(b'%');
-            out.extend(HEX.get(usize::from(byte >> 4)));
-            out.extend(HEX.get(usize::from(byte & 15)));
+        if reads_as_spelling || forbidden(*byte) {
+            put_spelled(out, *byte);
         } else {
             out.put_u8(*byte);
         }
     }
+}
+
+/// The same for a side whose levels are text: what is no UTF-8 is spelled, too.
+pub fn put_text_level(out: &mut BytesMut, level: &[u8], forbidden: impl Fn(u8) -> bool) {
+    for chunk in level.utf8_chunks() {
+        put_level(out, chunk.valid().as_bytes(), &forbidden);
+        chunk
+            .invalid()
+            .iter()
+            .for_each(|byte| put_spelled(out, *byte));
+    }
+}
+
+fn put_spelled(out: &mut BytesMut, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    out.put_u8(b'%');
+    out.extend(DIGITS.get(usize::from(byte >> 4)));
+    out.extend(DIGITS.get(usize::from(byte & 15)));
 }
 
 /// The queue that an MQTT filter names: `$queue/q`.

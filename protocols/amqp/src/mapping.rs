@@ -20,6 +20,7 @@ mod history;
 
 use crate::codec::{Properties, encode_table};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use omnilog_broker::path::put_level;
 use omnilog_broker::{Address, Delivery, Envelope, Provenance, Table, Value};
 use omnilog_record::{Record, RecordBase};
 use std::fmt::Write;
@@ -170,7 +171,7 @@ pub(crate) fn key_of(exchange: &[u8], routing_key: &[u8]) -> Option<Bytes> {
         if index > 0 {
             key.put_u8(b'/');
         }
-        put_level(&mut key, word, b'/');
+        put_level(&mut key, word, |byte| byte == b'/');
     }
     Some(key.freeze())
 }
@@ -200,7 +201,7 @@ pub(crate) fn view(delivery: &Delivery) -> Option<View> {
         // By a binding of the root view it has its whole path.
         (first, rest) if delivery.by_root => {
             let mut path = BytesMut::with_capacity(first.len() + 1 + rest.len());
-            put_level(&mut path, &first, b'.');
+            put_level(&mut path, &first, |byte| byte == b'.');
             if !rest.is_empty() {
                 path.put_u8(b'.');
                 path.put_slice(&rest);
@@ -259,30 +260,9 @@ fn dotted(path: &[u8]) -> Bytes {
         if index > 0 {
             key.put_u8(b'.');
         }
-        put_level(&mut key, level, b'.');
+        put_level(&mut key, level, |byte| byte == b'.');
     }
     key.freeze()
-}
-
-/// Appends a level, spelling the separator of the other side, and a `%` that would read as a spelling.
-fn put_level(into: &mut BytesMut, level: &[u8], separator: u8) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for (index, &byte) in level.iter().enumerate() {
-        let spells = byte == b'%'
-            && matches!(
-                level.get(index + 1..index + 3),
-                Some([high, low]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit()
-            );
-        if spells || byte == separator {
-            into.put_slice(&[
-                b'%',
-                DIGITS[usize::from(byte >> 4)],
-                DIGITS[usize::from(byte & 0x0F)],
-            ]);
-        } else {
-            into.put_u8(byte);
-        }
-    }
 }
 
 /// The properties that another protocol's headers become.

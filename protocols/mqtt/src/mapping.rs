@@ -29,6 +29,7 @@ use crate::codec::{Properties, Property, Version, is_topic_name};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
+use omnilog_broker::path::put_text_level;
 use omnilog_broker::{Address, Envelope, Message, Provenance};
 use omnilog_record::{Record, RecordBase};
 use std::borrow::Cow;
@@ -197,7 +198,7 @@ fn text(bytes: &[u8]) -> Bytes {
         return Bytes::copy_from_slice(bytes);
     }
     let mut spelled = BytesMut::with_capacity(bytes.len() + 16);
-    put_level(&mut spelled, bytes, |byte| byte == 0);
+    put_text_level(&mut spelled, bytes, |byte| byte == 0);
     spelled.freeze()
 }
 
@@ -262,7 +263,7 @@ pub(crate) fn key_of(topic: &[u8]) -> Option<Cow<'_, [u8]>> {
 
 fn put_word(topic: &mut BytesMut, word: &[u8]) {
     topic.put_u8(b'/');
-    put_level(topic, word, |byte| b"+#\0/".contains(&byte));
+    put_text_level(topic, word, |byte| b"+#\0/".contains(&byte));
 }
 
 /// A first level: it must not start with `$`, which is the server's.
@@ -274,37 +275,7 @@ fn put_first(topic: &mut BytesMut, level: &[u8]) {
         }
         _ => level,
     };
-    put_level(topic, rest, |byte| b"+#\0/".contains(&byte));
-}
-
-/// Appends a level, spelling what `forbidden` names, what is no UTF-8, and a `%` that would read as a spelling.
-fn put_level(into: &mut BytesMut, level: &[u8], forbidden: impl Fn(u8) -> bool) {
-    for chunk in level.utf8_chunks() {
-        let valid = chunk.valid().as_bytes();
-        for (index, &byte) in valid.iter().enumerate() {
-            let spells = byte == b'%'
-                && matches!(
-                    valid.get(index + 1..index + 3),
-                    Some([high, low]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit()
-                );
-            if spells || forbidden(byte) {
-                put_spelled(into, byte);
-            } else {
-                into.put_u8(byte);
-            }
-        }
-        chunk
-            .invalid()
-            .iter()
-            .for_each(|&byte| put_spelled(into, byte));
-    }
-}
-
-fn put_spelled(into: &mut BytesMut, byte: u8) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    into.put_u8(b'%');
-    into.put_u8(DIGITS[usize::from(byte >> 4)]);
-    into.put_u8(DIGITS[usize::from(byte & 0x0F)]);
+    put_text_level(topic, rest, |byte| b"+#\0/".contains(&byte));
 }
 
 #[cfg(test)]
