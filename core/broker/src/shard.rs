@@ -16,6 +16,7 @@ mod expiry;
 mod fetch;
 mod frame;
 mod groups;
+mod headers;
 mod in_flight;
 mod limits;
 mod links;

@@ -15,6 +15,7 @@ pub(crate) mod policy;
 pub(crate) mod queue;
 pub(crate) mod rare;
 pub(crate) mod retained;
+pub(crate) mod route_cache;
 pub(crate) mod routes;
 pub(crate) mod saved;
 pub(crate) mod session;

@@ -76,7 +76,7 @@ pub struct QueueInfo {
 }
 
 /// The destination end of a binding.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Destination {
     /// A queue, by name.
     Queue(Name),

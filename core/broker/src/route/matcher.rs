@@ -1,136 +1,155 @@
 //! The trie: patterns of both languages, matched at once.
+//!
+//! Nodes are numbered slots of 28 bytes, branches are entries of one hash map from a node and a level's number, and a
+//! level is kept once however many patterns name it. Nothing is copied as the trie grows, and what is removed gives
+//! its memory back.
 
+mod arena;
+mod levels;
+mod sharded;
+
+use crate::route::targets::Targets;
 use crate::route::{Pattern, Token};
-use bytes::Bytes;
-use std::collections::{BTreeMap, HashSet};
+use arena::Arena;
+use levels::Levels;
+use sharded::Sharded;
+use smallvec::SmallVec;
+use std::collections::HashSet;
 
-/// Nodes that one match may visit, at the most: hostile patterns (`#.a.#.b.#`, `+/+/+`...) cost no more.
+/// Nodes that one match may visit in vain, at the most: hostile patterns (`#.a.#.b.#`, `+/+/+`...) cost no more.
 const STEPS_MAX: usize = 100_000;
+
+/// No node, no targets.
+const NONE: u32 = u32::MAX;
 
 /// Targets by pattern.
 #[derive(Debug)]
 pub struct Matcher<T> {
-    nodes: Vec<Node<T>>,
-    free: Vec<u32>,
+    root: u32,
+    nodes: Arena<Node>,
+    /// The child behind a literal level: by node and level.
+    branches: Sharded<(u32, u32), u32>,
+    levels: Levels,
+    targets: Arena<Targets<T>>,
 }
 
 #[derive(Debug)]
-struct Node<T> {
-    literals: BTreeMap<Bytes, u32>,
-    one: Option<u32>,
-    any: Option<u32>,
-    /// This node is a `#`: it may stay at itself for further levels.
-    is_any: bool,
-    /// Targets, with whether their pattern hides `$`.
-    targets: Vec<(T, bool)>,
+struct Node {
+    one: u32,
+    any: u32,
+    targets: u32,
+    /// Its children behind literal levels: the first, and their neighbours.
+    first: u32,
+    next: u32,
+    previous: u32,
+    kind: Kind,
 }
 
-impl<T> Node<T> {
-    fn new(is_any: bool) -> Self {
+/// What a node's place in the patterns says of it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Kind {
+    /// It is a `#`: it may stay at itself for further levels.
+    is_any: bool,
+    /// It is a `#`, or below one.
+    below_any: bool,
+    /// It is a `#` below another: several ways lead there, at the same depth, too.
+    nested: bool,
+    /// A wildcard stands for the first level.
+    wild: bool,
+}
+
+impl Default for Node {
+    fn default() -> Self {
         Self {
-            literals: BTreeMap::new(),
-            one: None,
-            any: None,
-            is_any,
-            targets: Vec::new(),
+            one: NONE,
+            any: NONE,
+            targets: NONE,
+            first: NONE,
+            next: NONE,
+            previous: NONE,
+            kind: Kind::default(),
         }
     }
+}
 
-    fn is_empty(&self) -> bool {
-        self.literals.is_empty()
-            && self.one.is_none()
-            && self.any.is_none()
-            && self.targets.is_empty()
-    }
-
-    fn child(&self, token: &Token) -> Option<u32> {
-        match token {
-            Token::Literal(level) => self.literals.get(level).copied(),
-            Token::One => self.one,
-            Token::Any => self.any,
-        }
+impl Node {
+    fn is_leaf(&self) -> bool {
+        self.first == NONE && self.one == NONE && self.any == NONE
     }
 }
 
 impl<T> Default for Matcher<T> {
     fn default() -> Self {
         Self {
-            nodes: vec![Node::new(false)],
-            free: Vec::new(),
+            root: NONE,
+            nodes: Arena::default(),
+            branches: Sharded::default(),
+            levels: Levels::default(),
+            targets: Arena::default(),
         }
     }
 }
 
-/// The root's number.
-const ROOT: u32 = 0;
-
-impl<T: PartialEq> Matcher<T> {
+impl<T: Ord> Matcher<T> {
     /// Adds a target under a pattern. Equal ones are kept as often as they are added.
     pub fn insert(&mut self, pattern: &Pattern, target: T) {
-        let mut at = ROOT;
-        for token in &pattern.tokens {
-            let known = self.node(at).and_then(|node| node.child(token));
-            at = match known {
-                Some(child) => child,
-                None => {
-                    let child = self.add(*token == Token::Any);
-                    if let Some(node) = self.nodes.get_mut(at as usize) {
-                        match token {
-                            Token::Literal(level) => {
-                                node.literals.insert(level.clone(), child);
-                            }
-                            Token::One => node.one = Some(child),
-                            Token::Any => node.any = Some(child),
-                        }
-                    }
-                    child
-                }
-            };
+        if self.root == NONE {
+            self.root = self.nodes.add(Node::default());
         }
-        if let Some(node) = self.nodes.get_mut(at as usize) {
-            node.targets.push((target, pattern.hides_dollar));
+        let mut at = self.root;
+        for token in &pattern.tokens {
+            at = self
+                .child(at, token)
+                .unwrap_or_else(|| self.grow(at, token));
+        }
+        let Some(node) = self.nodes.get_mut(at) else {
+            return;
+        };
+        if node.targets == NONE {
+            node.targets = self.targets.add(Targets::default());
+        }
+        if let Some(targets) = self.targets.get_mut(node.targets) {
+            targets.add(target, pattern.hides_dollar);
         }
     }
 
     /// Takes one target away; `false` if it was not there. Nodes that nothing needs any more are freed.
-    pub fn remove(&mut self, pattern: &Pattern, target: &T) -> bool {
-        let mut path = vec![ROOT];
+    pub fn remove(&mut self, pattern: &Pattern, target: T) -> bool {
+        if self.root == NONE {
+            return false;
+        }
+        let mut path: SmallVec<[u32; 16]> = SmallVec::new();
+        let mut at = self.root;
         for token in &pattern.tokens {
-            let last = path.last().copied().unwrap_or(ROOT);
-            let Some(child) = self.node(last).and_then(|node| node.child(token)) else {
+            path.push(at);
+            let Some(child) = self.child(at, token) else {
                 return false;
             };
-            path.push(child);
+            at = child;
         }
-        let Some(leaf) = path.last().and_then(|at| self.nodes.get_mut(*at as usize)) else {
+        let Some(leaf) = self.nodes.get_mut(at) else {
             return false;
         };
-        let wanted = |(known, hides): &(T, bool)| known == target && *hides == pattern.hides_dollar;
-        let Some(position) = leaf.targets.iter().position(wanted) else {
+        let Some(targets) = self.targets.get_mut(leaf.targets) else {
             return false;
         };
-        leaf.targets.swap_remove(position);
-        for depth in (1..path.len()).rev() {
-            let (Some(at), Some(parent), Some(token)) = (
-                path.get(depth),
-                path.get(depth - 1),
-                pattern.tokens.get(depth - 1),
-            ) else {
-                break;
-            };
-            if !self.node(*at).is_some_and(Node::is_empty) {
-                break;
+        if !targets.remove(target, pattern.hides_dollar) {
+            return false;
+        }
+        if targets.is_empty() {
+            self.targets.take(leaf.targets);
+            leaf.targets = NONE;
+        }
+        for (parent, token) in path.into_iter().zip(&pattern.tokens).rev() {
+            if !self.is_useless(at) {
+                return true;
             }
-            if let Some(parent) = self.nodes.get_mut(*parent as usize) {
-                match token {
-                    Token::Literal(level) => {
-                        parent.literals.remove(level);
-                    }
-                    Token::One => parent.one = None,
-                    Token::Any => parent.any = None,
-                }
-            }
-            self.free.push(*at);
+            self.cut(parent, token, at);
+            at = parent;
+        }
+        if self.is_useless(at) {
+            self.nodes.take(at);
+            self.root = NONE;
         }
         true
     }
@@ -138,74 +157,193 @@ impl<T: PartialEq> Matcher<T> {
     /// Every target whose pattern matches these levels. With `literal_root`, only patterns whose first level is
     /// literally the first of these. Returns `false` if the match was cut short by its bound.
     pub fn matches(&self, levels: &[&[u8]], literal_root: bool, found: &mut dyn FnMut(&T)) -> bool {
+        if self.root == NONE {
+            return true;
+        }
         let dollar = levels.first().is_some_and(|level| level.starts_with(b"$"));
-        // Each (node, depth) at most once, and whether a wildcard stood for the first level on the way there.
-        let mut seen: HashSet<(u32, u32, bool), foldhash::fast::FixedState> = HashSet::default();
-        let mut open: Vec<(u32, u32, bool)> = vec![(ROOT, 0, false)];
-        let mut targets_seen: HashSet<u32, foldhash::fast::FixedState> = HashSet::default();
+        let numbers: SmallVec<[Option<u32>; 16]> = levels
+            .iter()
+            .map(|level| self.levels.number(level))
+            .collect();
+        let mut open: SmallVec<[(u32, u32); 32]> = SmallVec::new();
+        open.push((self.root, 0));
+        // Where several ways lead, each node and depth once.
+        let mut seen: HashSet<(u32, u32), foldhash::fast::FixedState> = HashSet::default();
         let mut steps = 0;
-        while let Some((at, depth, wild)) = open.pop() {
+        while let Some((at, depth)) = open.pop() {
+            let Some(node) = self.nodes.get(at) else {
+                continue;
+            };
+            // A `#` that ends its pattern takes all that is left, wherever it is entered.
+            let is_end = node.kind.is_any && node.is_leaf();
+            if node.kind.nested && !seen.insert((at, if is_end { 0 } else { depth })) {
+                continue;
+            }
             steps += 1;
             if steps > STEPS_MAX {
                 return false;
             }
-            let Some(node) = self.node(at) else { continue };
-            let wild_at_first = |depth: u32| wild || depth == 0;
-            if let Some(any) = node.any
-                && !(literal_root && depth == 0)
-            {
+            let wildcards = !(literal_root && depth == 0);
+            if wildcards && node.any != NONE {
                 // `#` may stand for nothing: MQTT's `a/#` matches `a`. At the root it then matches the empty path.
-                visit(&mut seen, &mut open, (any, depth, wild_at_first(depth)));
+                open.push((node.any, depth));
             }
-            let Some(level) = levels.get(depth as usize) else {
-                if targets_seen.insert(at) {
-                    for (target, hides) in &node.targets {
-                        if !(dollar && wild && *hides) {
-                            found(target);
-                        }
-                    }
-                }
+            let Some(level) = numbers.get(depth as usize) else {
+                steps -= self.report(node, dollar, found);
                 continue;
             };
-            if node.is_any {
-                visit(&mut seen, &mut open, (at, depth + 1, wild));
+            if is_end {
+                steps -= self.report(node, dollar, found);
+                continue;
             }
-            if let Some(child) = node.literals.get(*level) {
-                visit(&mut seen, &mut open, (*child, depth + 1, wild));
+            if node.kind.is_any {
+                open.push((at, depth + 1));
             }
-            if let Some(one) = node.one
-                && !(literal_root && depth == 0)
+            if let Some(level) = level
+                && node.first != NONE
+                && let Some(child) = self.branches.get(&(at, *level))
             {
-                visit(&mut seen, &mut open, (one, depth + 1, wild_at_first(depth)));
+                open.push((*child, depth + 1));
+            }
+            if wildcards && node.one != NONE {
+                open.push((node.one, depth + 1));
             }
         }
         true
     }
 
-    fn node(&self, at: u32) -> Option<&Node<T>> {
-        self.nodes.get(at as usize)
-    }
-
-    fn add(&mut self, is_any: bool) -> u32 {
-        if let Some(at) = self.free.pop() {
-            if let Some(node) = self.nodes.get_mut(at as usize) {
-                *node = Node::new(is_any);
-            }
-            return at;
+    /// Every target whose pattern begins literally with this level, and with `wild` also those that begin with a
+    /// wildcard; one may come several times.
+    pub fn beginning_with(&self, level: &[u8], wild: bool, found: &mut dyn FnMut(&T)) {
+        let Some(root) = self.nodes.get(self.root) else {
+            return;
+        };
+        let mut open = Vec::new();
+        if let Some(level) = self.levels.number(level) {
+            open.extend(self.branches.get(&(self.root, level)));
         }
-        self.nodes.push(Node::new(is_any));
-        u32::try_from(self.nodes.len() - 1).unwrap_or(ROOT)
+        if wild {
+            open.extend([root.one, root.any]);
+        }
+        while let Some(at) = open.pop() {
+            let Some(node) = self.nodes.get(at) else {
+                continue;
+            };
+            if let Some(targets) = self.targets.get(node.targets) {
+                targets.each(&mut |target, _| found(target));
+            }
+            open.extend([node.one, node.any]);
+            let mut child = node.first;
+            while let Some(node) = self.nodes.get(child) {
+                open.push(child);
+                child = node.next;
+            }
+        }
     }
-}
 
-/// Goes there, unless it has been there.
-fn visit(
-    seen: &mut HashSet<(u32, u32, bool), foldhash::fast::FixedState>,
-    open: &mut Vec<(u32, u32, bool)>,
-    next: (u32, u32, bool),
-) {
-    if seen.insert(next) {
-        open.push(next);
+    /// Bytes that it has taken, as near as can be said.
+    pub fn bytes(&self) -> usize {
+        self.nodes.bytes()
+            + self.branches.bytes()
+            + self.levels.taken_bytes()
+            + self.targets.bytes()
+            + self.targets.each().map(Targets::bytes).sum::<usize>()
+    }
+
+    /// Tells of a node's targets; says whether there were any.
+    fn report(&self, node: &Node, dollar: bool, found: &mut dyn FnMut(&T)) -> usize {
+        let Some(targets) = self.targets.get(node.targets) else {
+            return 0;
+        };
+        let hidden = dollar && node.kind.wild;
+        targets.each(&mut |target, hides| {
+            if !(hidden && hides) {
+                found(target);
+            }
+        });
+        1
+    }
+
+    fn child(&self, at: u32, token: &Token) -> Option<u32> {
+        let node = self.nodes.get(at)?;
+        let child = match token {
+            Token::Literal(level) => *self.branches.get(&(at, self.levels.number(level)?))?,
+            Token::One => node.one,
+            Token::Any => node.any,
+        };
+        (child != NONE).then_some(child)
+    }
+
+    /// Adds a child that isn't there.
+    fn grow(&mut self, at: u32, token: &Token) -> u32 {
+        let Some(parent) = self.nodes.get(at) else {
+            return NONE;
+        };
+        let (above, first) = (parent.kind, parent.first);
+        let is_any = *token == Token::Any;
+        let kind = Kind {
+            is_any,
+            below_any: above.below_any || is_any,
+            nested: above.below_any && is_any,
+            wild: above.wild || at == self.root && !matches!(token, Token::Literal(_)),
+        };
+        let mut node = Node {
+            kind,
+            ..Node::default()
+        };
+        let child = match token {
+            Token::Literal(level) => {
+                node.next = first;
+                let child = self.nodes.add(node);
+                if let Some(neighbour) = self.nodes.get_mut(first) {
+                    neighbour.previous = child;
+                }
+                let level = self.levels.take(level);
+                self.branches.insert((at, level), child);
+                child
+            }
+            _ => self.nodes.add(node),
+        };
+        if let Some(parent) = self.nodes.get_mut(at) {
+            match token {
+                Token::Literal(_) => parent.first = child,
+                Token::One => parent.one = child,
+                Token::Any => parent.any = child,
+            }
+        }
+        child
+    }
+
+    fn is_useless(&self, at: u32) -> bool {
+        self.nodes
+            .get(at)
+            .is_some_and(|node| node.is_leaf() && node.targets == NONE)
+    }
+
+    /// Takes a child away that nothing needs.
+    fn cut(&mut self, parent: u32, token: &Token, child: u32) {
+        let gone = self.nodes.take(child);
+        if let Token::Literal(level) = token {
+            if let Some(number) = self.levels.number(level) {
+                self.branches.remove(&(parent, number));
+                self.levels.release(level);
+            }
+            if let Some(next) = self.nodes.get_mut(gone.next) {
+                next.previous = gone.previous;
+            }
+            if let Some(previous) = self.nodes.get_mut(gone.previous) {
+                previous.next = gone.next;
+                return;
+            }
+        }
+        let Some(parent) = self.nodes.get_mut(parent) else {
+            return;
+        };
+        match token {
+            Token::Literal(_) => parent.first = gone.next,
+            Token::One => parent.one = NONE,
+            Token::Any => parent.any = NONE,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::path::amqp_key;
 use crate::server::ColdRecord;
 use crate::shard::Shard;
 use crate::shard::dispatch::Located;
+use crate::shard::headers::Headers;
 use crate::shard::publish::rebatch;
 use crate::shard::route::{amqp_provenance, path_head, path_rest};
 use crate::state::queue::Lease;
@@ -215,7 +216,7 @@ impl Shard {
             namespace,
             envelope.provenance,
             &envelope.address,
-            &headers,
+            Headers::Typed(&headers),
             &[],
         );
         let route = self.without_cycles(&route, &deaths, reason);

@@ -4,6 +4,7 @@ use crate::api::*;
 use crate::event::Event as Decision;
 use crate::route::check_amqp_pattern;
 use crate::shard::Shard;
+use crate::state::apply::first_level;
 use crate::state::exchange::argument;
 use bytes::Bytes;
 
@@ -33,6 +34,9 @@ impl Shard {
                 reason: "not a name".to_owned(),
             });
         }
+        let alternate = argument(&declare.arguments, b"alternate-exchange")
+            .and_then(Value::as_bytes)
+            .cloned();
         let durable = declare.durable;
         if durable {
             self.may_grow()?;
@@ -47,7 +51,10 @@ impl Shard {
             },
         );
         if !internal {
-            self.give_log(namespace, named);
+            self.give_log(namespace, named.clone());
+        }
+        if let Some(alternate) = alternate {
+            self.link_behind(namespace, &named, None, &Destination::Exchange(alternate));
         }
         Ok(Reply::Done)
     }
@@ -94,7 +101,7 @@ impl Shard {
         if known.predeclared() {
             return Err(Refusal::NotPermitted(Noun::Exchange, name.clone()));
         }
-        if if_unused && !known.bindings.is_empty() {
+        if if_unused && known.bindings_count() > 0 {
             return Err(Refusal::InUse(Noun::Exchange, name.clone()));
         }
         self.drop_exchange(namespace, name.clone());
@@ -109,16 +116,11 @@ impl Shard {
             return;
         };
         let durable = known.declared.durable;
+        let to_it = Destination::Exchange(name.clone());
         let sources: Vec<Name> = names
             .exchanges
             .values()
-            .filter(|exchange| {
-                let to_it = Destination::Exchange(name.clone());
-                exchange
-                    .bindings
-                    .iter()
-                    .any(|binding| binding.destination == to_it)
-            })
+            .filter(|exchange| exchange.leads_to(&to_it))
             .map(|exchange| exchange.declared.name.clone())
             .collect();
         self.record_if(durable, &Decision::ExchangeDeleted { namespace, name });
@@ -136,7 +138,7 @@ impl Shard {
             .is_some_and(|exchange| {
                 exchange.declared.auto_delete
                     && exchange.had_binding
-                    && exchange.bindings.is_empty()
+                    && exchange.bindings_count() == 0
             });
         if goes {
             self.drop_exchange(namespace, name.clone());
@@ -160,13 +162,12 @@ impl Shard {
             check_amqp_pattern(&binding.routing_key)
                 .map_err(|error| Refusal::BadPattern(error.to_string()))?;
         }
-        if source.bindings.contains(&binding) {
+        if source.has_binding(&binding) {
             return Ok(Reply::Done);
         }
         if durable {
             self.may_grow()?;
         }
-        let source = binding.source.clone();
         self.record_if(
             durable,
             &Decision::Bound {
@@ -174,16 +175,9 @@ impl Shard {
                 binding: binding.clone(),
             },
         );
-        if let Destination::Queue(queue) = &binding.destination
-            && let Some(queue) = self.state.queue_id(namespace, queue)
-        {
-            let head = if source == b"amq.topic"[..] {
-                Bytes::copy_from_slice(crate::state::apply::first_level(&binding.routing_key, b'.'))
-            } else {
-                source
-            };
-            self.link_queue(namespace, queue, &head);
-        }
+        let head = (binding.source == "amq.topic")
+            .then(|| Bytes::copy_from_slice(first_level(&binding.routing_key, b'.')));
+        self.link_behind(namespace, &binding.source, head, &binding.destination);
         Ok(Reply::Done)
     }
 
@@ -206,6 +200,11 @@ impl Shard {
                 binding: binding.clone(),
             },
         );
+        if let Destination::Queue(name) = &binding.destination
+            && let Some(queue) = self.state.queue_id(namespace, name)
+        {
+            self.unlink_unwanted(queue);
+        }
         self.auto_delete_exchange(namespace, &binding.source);
         Ok(Reply::Done)
     }

@@ -4,12 +4,16 @@ use crate::api::*;
 use crate::event::Event as Decision;
 use crate::link::{LinkJob, Pulled};
 use crate::shard::Shard;
+use crate::shard::headers::Headers;
 use crate::shard::release::Effect;
 use crate::shard::topics::name_matches;
 use crate::state::apply::first_level;
 use crate::state::namespace::Namespace;
 use crate::state::order::{Mode, lane};
+use crate::state::queue::Queue;
+use crate::state::routes::Target;
 use crate::tail::TailEntry;
+use bytes::Bytes;
 use std::collections::BTreeSet;
 
 /// A queue with more ready entries than this is not read for.
@@ -62,6 +66,69 @@ impl Shard {
         }
     }
 
+    /// An exchange leads somewhere from now on (`amq.topic`: for paths of one first level): queues behind it read what
+    /// Kafka clients write to topics that lead to it.
+    pub(crate) fn link_behind(
+        &mut self,
+        namespace: NamespaceId,
+        source: &Name,
+        root_head: Option<Bytes>,
+        destination: &Destination,
+    ) {
+        let Some(names) = self.state.namespace(namespace) else {
+            return;
+        };
+        let heads = match root_head {
+            Some(head) => BTreeSet::from([head]),
+            None => self.heads_leading_to(names, source),
+        };
+        let mut queues: BTreeSet<QueueId> = BTreeSet::new();
+        let mut visited: BTreeSet<Name> = BTreeSet::new();
+        let mut open = vec![destination.clone()];
+        while let Some(destination) = open.pop() {
+            match destination {
+                Destination::Queue(queue) => queues.extend(names.queues.get(&queue)),
+                Destination::Exchange(name) => {
+                    if let Some(exchange) = names.exchanges.get(&name)
+                        && visited.insert(name)
+                    {
+                        open.extend(exchange.destinations().map(|(to, _)| to.clone()));
+                        open.extend(exchange.alternate().cloned().map(Destination::Exchange));
+                    }
+                }
+            }
+        }
+        for queue in queues {
+            for head in &heads {
+                self.link_queue(namespace, queue, head);
+            }
+        }
+    }
+
+    /// First levels of paths that may come to an exchange: its own name, those of exchanges that lead to it, and those
+    /// of `amq.topic`'s bindings on the way.
+    fn heads_leading_to(&self, names: &Namespace, exchange: &Name) -> BTreeSet<Bytes> {
+        let mut heads = BTreeSet::new();
+        let mut visited: BTreeSet<&Name> = BTreeSet::new();
+        let mut open = vec![exchange];
+        while let Some(name) = open.pop() {
+            if !visited.insert(name) {
+                continue;
+            }
+            heads.insert(name.clone());
+            open.extend(names.leading_to(name).filter(|from| *from != "amq.topic"));
+            let root = names.exchanges.get(&b"amq.topic"[..]);
+            for binding in root
+                .into_iter()
+                .flat_map(|root| root.bindings_to(&Destination::Exchange(name.clone())))
+            {
+                let head = first_level(&binding.routing_key, b'.');
+                heads.insert(Bytes::copy_from_slice(head));
+            }
+        }
+        heads
+    }
+
     pub(crate) fn add_link(
         &mut self,
         queue: QueueId,
@@ -102,86 +169,101 @@ impl Shard {
     /// match. A few too many do no harm: what they read is matched.
     fn reached_by(&self, names: &Namespace, topic: &Name) -> BTreeSet<QueueId> {
         let mut reached = BTreeSet::new();
-        let usable = |id: &QueueId| {
-            self.state
-                .queues
-                .get(id)
-                .is_some_and(|queue| !queue.declared.exclusive)
-        };
-        reached.extend(names.queues.get(topic).copied().filter(usable));
-        let mut visited: Vec<Name> = Vec::new();
+        reached.extend(names.queues.get(topic).copied().filter(|id| {
+            let queue = self.state.queues.get(id);
+            queue.is_some_and(|queue| !queue.declared.exclusive)
+        }));
         let mut open: Vec<Name> = vec![topic.clone()];
-        if let Some(root) = names.exchanges.get(&b"amq.topic"[..]) {
-            for binding in &root.bindings {
-                if self.reaches(first_level(&binding.routing_key, b'.'), topic) {
-                    match &binding.destination {
-                        Destination::Queue(queue) => reached.extend(names.queues.get(queue)),
-                        Destination::Exchange(exchange) => open.push(exchange.clone()),
-                    }
-                }
+        let filters = &names.routes.filters;
+        filters.beginning_with(topic, self.exposed(topic), &mut |target| match target {
+            Target::Subscribed { queue, .. } => {
+                reached.insert(*queue);
             }
-        }
+            Target::Bound(destination) => match &**destination {
+                Destination::Queue(queue) => reached.extend(names.queues.get(queue)),
+                Destination::Exchange(exchange) => open.push(exchange.clone()),
+            },
+        });
+        let mut visited: BTreeSet<Name> = BTreeSet::new();
         while let Some(name) = open.pop() {
-            if visited.contains(&name) {
-                continue;
-            }
-            if let Some(exchange) = names.exchanges.get(&name) {
-                for binding in &exchange.bindings {
-                    match &binding.destination {
+            if let Some(exchange) = names.exchanges.get(&name)
+                && visited.insert(name)
+            {
+                for (destination, _) in exchange.destinations() {
+                    match destination {
                         Destination::Queue(queue) => reached.extend(names.queues.get(queue)),
                         Destination::Exchange(exchange) => open.push(exchange.clone()),
                     }
                 }
                 open.extend(exchange.alternate().cloned());
             }
-            visited.push(name);
-        }
-        for session in names
-            .sessions
-            .values()
-            .filter_map(|id| self.state.sessions.get(id))
-        {
-            for ((filter, _), (queue, _)) in &session.subscriptions {
-                if self.reaches(first_level(filter, b'/'), topic) {
-                    reached.insert(*queue);
-                }
-            }
         }
         reached
     }
 
-    /// A session's queue lost a subscription: links that no other wants end.
+    /// Do records of a topic go to this queue, as far as can be said without a key?
+    fn wants(&self, names: &Namespace, queue: &Queue, topic: &Name) -> bool {
+        if queue.kind != QueueKind::Classic {
+            let filters = names.filters_of(queue, &self.state.sessions);
+            return filters
+                .iter()
+                .any(|filter| self.reaches(first_level(filter, b'/'), topic));
+        }
+        if queue.declared.name == topic {
+            return true;
+        }
+        // Upwards, from what is bound to the queue.
+        let by_root = |destination: &Destination| {
+            let root = names.exchanges.get(&b"amq.topic"[..]);
+            root.is_some_and(|root| {
+                root.bindings_to(destination)
+                    .iter()
+                    .any(|binding| self.reaches(first_level(&binding.routing_key, b'.'), topic))
+            })
+        };
+        if by_root(&Destination::Queue(queue.declared.name.clone())) {
+            return true;
+        }
+        let mut visited: BTreeSet<&Name> = BTreeSet::new();
+        let mut open: Vec<&Name> = queue.bound_to.iter().collect();
+        while let Some(name) = open.pop() {
+            if name == topic || by_root(&Destination::Exchange(name.clone())) {
+                return true;
+            }
+            if visited.insert(name) {
+                open.extend(names.leading_to(name));
+            }
+        }
+        false
+    }
+
+    /// A queue lost a subscription or a binding: links that no other wants end.
     pub(crate) fn unlink_unwanted(&mut self, id: QueueId) {
         let Some(queue) = self.state.queues.get(&id) else {
             return;
         };
-        let (namespace, linked) = (queue.namespace, queue.linked_to.clone());
+        let Some(names) = self.state.namespace(queue.namespace) else {
+            return;
+        };
+        let unwanted: Vec<u64> = queue
+            .linked_to
+            .iter()
+            .copied()
+            .filter(|partition| {
+                let partition = self.state.partitions.get(partition);
+                let topic = partition.and_then(|known| self.state.topics.get(&known.topic));
+                topic.is_some_and(|topic| !self.wants(names, queue, &topic.name))
+            })
+            .collect();
         let durable = queue.durable();
-        for partition in linked {
-            let topic = self
-                .state
-                .partitions
-                .get(&partition)
-                .map(|partition| partition.topic);
-            let Some(name) = topic
-                .and_then(|topic| self.state.topics.get(&topic))
-                .map(|topic| topic.name.clone())
-            else {
-                continue;
-            };
-            let wanted = self
-                .state
-                .namespace(namespace)
-                .is_some_and(|names| self.reached_by(names, &name).contains(&id));
-            if !wanted {
-                self.record_if(
-                    durable,
-                    &Decision::LinkDropped {
-                        queue: id,
-                        partition,
-                    },
-                );
-            }
+        for partition in unwanted {
+            self.record_if(
+                durable,
+                &Decision::LinkDropped {
+                    queue: id,
+                    partition,
+                },
+            );
         }
     }
 
@@ -301,7 +383,11 @@ impl Shard {
             let mut rows = Vec::with_capacity(batch.records.len());
             for envelope in &batch.stored.envelopes {
                 let provenance = envelope.provenance;
-                rows.push(self.route(namespace, provenance, &envelope.address, &Vec::new(), &[]));
+                let headers = Headers::InRecord {
+                    batch: &batch.stored.batch,
+                    envelope,
+                };
+                rows.push(self.route(namespace, provenance, &envelope.address, headers, &[]));
             }
             wanted.push(rows);
         }

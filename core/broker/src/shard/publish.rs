@@ -6,6 +6,7 @@ use crate::partitioner::partition_of;
 use crate::shard::append::{self, BatchFields, place_batch};
 use crate::shard::dispatch::published_qos;
 use crate::shard::expiry::{Deadlines, deadline};
+use crate::shard::headers::Headers;
 use crate::shard::limits::{Added, dead_letters_refused, payload_bytes};
 use crate::shard::ranks::{Ranks, rank_events};
 use crate::shard::release::Effect;
@@ -116,7 +117,7 @@ impl Shard {
                     namespace,
                     provenance,
                     &record.envelope.address,
-                    &record.headers,
+                    Headers::of(record, &publish.batch),
                     &record.more_routing_keys,
                 )
             })

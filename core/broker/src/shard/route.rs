@@ -3,15 +3,41 @@
 use crate::api::*;
 use crate::path::{amqp_key, words};
 use crate::shard::Shard;
+use crate::shard::headers::Headers;
 use crate::state::apply::first_level;
 use crate::state::namespace::Namespace;
 use crate::state::routes::{Route, RouteTarget, Target};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use smallvec::SmallVec;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Who takes it so far: QoS granted, and whose own messages it does not want.
-type Takers = BTreeMap<QueueId, (u8, Option<Name>)>;
+/// Who takes it so far.
+#[derive(Debug, Default)]
+struct Takers {
+    /// The QoS granted, and whose own messages a queue does not want.
+    queues: BTreeMap<QueueId, (u8, Option<Name>)>,
+    by_headers: bool,
+}
+
+impl Takers {
+    /// A queue takes it as it is.
+    fn take(&mut self, queue: QueueId) {
+        self.queues.insert(queue, (2, None));
+    }
+
+    /// A queue takes it by a subscription; of several the greatest QoS counts, and any that wants it.
+    fn subscribed(&mut self, queue: QueueId, qos: u8, not_from: Option<&Name>) {
+        let taker = self
+            .queues
+            .entry(queue)
+            .or_insert_with(|| (qos, not_from.cloned()));
+        taker.0 = taker.0.max(qos);
+        if taker.1.as_ref() != not_from {
+            taker.1 = None;
+        }
+    }
+}
 
 /// A routing key: its words, which patterns are matched against, and as it is spelled.
 struct Key<'a> {
@@ -29,17 +55,16 @@ pub(crate) fn amqp_provenance(exchange: &[u8]) -> Provenance {
     }
 }
 
-/// The key under which a route is remembered, and the first level that makes it stale.
-fn route_key(provenance: Provenance, address: &Address) -> (Provenance, Bytes, Bytes) {
+/// The address under which a route is remembered; none for a record without a key, whose path is not that of an empty
+/// one.
+fn remembered(address: &Address) -> Option<(&[u8], &[u8])> {
     match address {
         Address::Amqp {
             exchange,
             routing_key,
-        } => (provenance, exchange.clone(), routing_key.clone()),
-        Address::Mqtt { topic } => (provenance, topic.clone(), Bytes::new()),
-        Address::Kafka { topic, key } => {
-            (provenance, topic.clone(), key.clone().unwrap_or_default())
-        }
+        } => Some((exchange, routing_key)),
+        Address::Mqtt { topic } => Some((topic, b"")),
+        Address::Kafka { topic, key } => Some((topic, key.as_ref()?)),
     }
 }
 
@@ -80,22 +105,29 @@ impl Shard {
         namespace: NamespaceId,
         provenance: Provenance,
         address: &Address,
-        headers: &Table,
+        headers: Headers<'_>,
         more_keys: &[Bytes],
     ) -> Arc<Route> {
-        let Some(names) = self.state.namespace(namespace) else {
+        let Some(names) = self.state.namespace_mut(namespace) else {
             return Arc::default();
         };
         let head = path_head(provenance, address);
-        let version = names.routes.version(head);
-        let cacheable = more_keys.is_empty() && headers.is_empty();
-        let key = route_key(provenance, address);
-        if cacheable && let Some(route) = names.routes.cached(&key, version) {
+        let known = remembered(address).filter(|_| more_keys.is_empty());
+        if let Some(known) = known
+            && let Some(route) = names.routes.cache.get(provenance, known, head)
+        {
             return route;
         }
+        let Some(names) = self.state.namespace(namespace) else {
+            return Arc::default();
+        };
         let route = Arc::new(self.find_route(names, provenance, address, headers, more_keys));
-        if cacheable && let Some(names) = self.state.namespace_mut(namespace) {
-            names.routes.remember(key, version, route.clone());
+        if let Some(known) = known
+            && !route.by_headers
+            && let Some(names) = self.state.namespace_mut(namespace)
+        {
+            let cache = &mut names.routes.cache;
+            cache.put(provenance, known, head, route.clone());
         }
         route
     }
@@ -105,10 +137,10 @@ impl Shard {
         names: &Namespace,
         provenance: Provenance,
         address: &Address,
-        headers: &Table,
+        headers: Headers<'_>,
         more_keys: &[Bytes],
     ) -> Route {
-        let mut takers = Takers::new();
+        let mut takers = Takers::default();
         let head = path_head(provenance, address);
         let rest = path_rest(provenance, address);
         let mut levels = Vec::with_capacity(rest.len() + 1);
@@ -117,23 +149,23 @@ impl Shard {
         match provenance {
             Provenance::Kafka | Provenance::Mqtt => {
                 if let Some(queue) = self.addressed_queue(names, head) {
-                    takers.insert(queue, (2, None));
+                    takers.take(queue);
                 }
                 let key = Key {
                     words: &rest,
                     spelled: amqp_key(rest.iter().copied()),
                 };
-                self.bound_to_exchange(names, head, &key, headers, &mut takers);
-                self.matching_filters(names, &levels, true, true, &mut takers);
+                self.bound_to_exchange(names, head, &[key], headers, &mut takers);
+                self.matching_filters(names, &levels, true, Some(headers), &mut takers);
             }
             Provenance::AmqpDefault => {
                 let keys = std::iter::once(head).chain(more_keys.iter().map(|key| &key[..]));
                 for key in keys {
                     if let Some(queue) = names.queues.get(key) {
-                        takers.insert(*queue, (2, None));
+                        takers.take(*queue);
                     }
                 }
-                self.matching_filters(names, &levels, false, false, &mut takers);
+                self.matching_filters(names, &levels, false, None, &mut takers);
             }
             Provenance::AmqpTopic | Provenance::AmqpExchange | Provenance::AmqpPredeclared => {
                 if let Address::Amqp {
@@ -141,25 +173,33 @@ impl Shard {
                     routing_key,
                 } = address
                 {
-                    for key in std::iter::once(routing_key).chain(more_keys) {
-                        let key = Key {
-                            words: &words(key),
-                            spelled: key.clone(),
-                        };
-                        self.bound_to_exchange(names, exchange, &key, headers, &mut takers);
-                    }
+                    // All keys together: an alternate takes what none of them leads anywhere.
+                    let spelled: Vec<&Bytes> =
+                        std::iter::once(routing_key).chain(more_keys).collect();
+                    let split: Vec<Vec<&[u8]>> = spelled.iter().map(|key| words(key)).collect();
+                    let keys: Vec<Key<'_>> = split
+                        .iter()
+                        .zip(&spelled)
+                        .map(|(words, spelled)| Key {
+                            words,
+                            spelled: (*spelled).clone(),
+                        })
+                        .collect();
+                    self.bound_to_exchange(names, exchange, &keys, headers, &mut takers);
                     let internal = names
                         .exchanges
                         .get(exchange)
                         .is_some_and(|exchange| exchange.declared.internal);
                     if !internal {
                         let everywhere = provenance != Provenance::AmqpPredeclared;
-                        self.matching_filters(names, &levels, everywhere, false, &mut takers);
+                        self.matching_filters(names, &levels, everywhere, None, &mut takers);
                     }
                 }
             }
         }
+        let by_headers = takers.by_headers;
         let queues = takers
+            .queues
             .into_iter()
             .map(|(queue, (qos, not_from))| RouteTarget {
                 queue,
@@ -170,6 +210,7 @@ impl Shard {
         Route {
             queues,
             topic: self.log_of(names, provenance, head),
+            by_headers,
         }
     }
 
@@ -181,96 +222,105 @@ impl Shard {
         has_path.then_some(*id)
     }
 
-    /// An exchange's bindings, those of exchanges bound to it, and alternates where nothing matched.
+    /// An exchange's bindings, those of exchanges bound to it, and alternates where nothing matched: each exchange once,
+    /// for all keys.
     fn bound_to_exchange(
         &self,
         names: &Namespace,
         name: &[u8],
-        key: &Key<'_>,
-        headers: &Table,
+        keys: &[Key<'_>],
+        headers: Headers<'_>,
         takers: &mut Takers,
     ) {
-        let mut visited: Vec<&[u8]> = Vec::new();
-        let mut open: Vec<&[u8]> = vec![name];
-        while let Some(name) = open.pop() {
-            if visited.contains(&name) {
-                continue;
-            }
-            visited.push(name);
-            let Some((_, exchange)) = names.exchanges.get_key_value(name) else {
-                continue;
-            };
+        let Some((name, _)) = names.exchanges.get_key_value(name) else {
+            return;
+        };
+        let mut visited: BTreeSet<&Name> = BTreeSet::from([name]);
+        let mut open: Vec<&Name> = vec![name];
+        let mut table: Option<Table> = None;
+        let none = Table::new();
+        while let Some(exchange) = open.pop().and_then(|name| names.exchanges.get(name)) {
             let mut matched = false;
-            let mut next: Vec<Name> = Vec::new();
-            exchange.route(key.words, &key.spelled, headers, &mut |destination| {
-                matched = true;
-                match destination {
-                    Destination::Queue(queue) => {
-                        if let Some(queue) = names.queues.get(queue) {
-                            takers.insert(*queue, (2, None));
+            let mut next: SmallVec<[Name; 4]> = SmallVec::new();
+            if exchange.declared.kind == ExchangeKind::Headers {
+                takers.by_headers = true;
+                table.get_or_insert_with(|| headers.table());
+            }
+            for key in keys {
+                let headers = table.as_ref().unwrap_or(&none);
+                exchange.route(key.words, &key.spelled, headers, &mut |destination| {
+                    matched = true;
+                    match destination {
+                        Destination::Queue(queue) => {
+                            if let Some(queue) = names.queues.get(queue) {
+                                takers.take(*queue);
+                            }
                         }
+                        Destination::Exchange(exchange) => next.push(exchange.clone()),
                     }
-                    Destination::Exchange(exchange) => next.push(exchange.clone()),
-                }
-            });
-            if !matched && let Some(alternate) = exchange.alternate() {
-                next.push(alternate.clone());
+                });
+            }
+            if !matched {
+                next.extend(exchange.alternate().cloned());
             }
             for name in next {
-                if let Some((name, _)) = names.exchanges.get_key_value(&name) {
+                if let Some((name, _)) = names.exchanges.get_key_value(&name)
+                    && visited.insert(name)
+                {
                     open.push(name);
                 }
             }
         }
     }
 
-    /// MQTT filters, and `amq.topic`'s bindings where the provenance says so.
+    /// MQTT filters, and `amq.topic`'s bindings where the headers for what is bound there are given.
     fn matching_filters(
         &self,
         names: &Namespace,
         levels: &[&[u8]],
         wildcards_at_root: bool,
-        amq_topic: bool,
+        amq_topic: Option<Headers<'_>>,
         takers: &mut Takers,
     ) {
-        let mut found: Vec<Target> = Vec::new();
-        names
-            .routes
-            .filters
-            .matches_from(levels, wildcards_at_root, &mut |target| {
-                found.push(target.clone());
-            });
-        for target in found {
-            match target {
-                Target::Subscribed {
-                    queue,
-                    qos,
-                    not_from,
-                    ..
-                } => {
-                    let taker = takers.entry(queue).or_insert((qos, not_from.clone()));
-                    taker.0 = taker.0.max(qos);
-                    if taker.1 != not_from {
-                        taker.1 = None;
+        let mut exchanges: BTreeSet<&Name> = BTreeSet::new();
+        let mut found = |target: &Target| match target {
+            Target::Subscribed {
+                queue,
+                session,
+                qos,
+                no_local,
+            } => {
+                let not_from = no_local
+                    .then(|| self.state.sessions.get(session))
+                    .flatten()
+                    .map(|session| &session.client_id);
+                takers.subscribed(*queue, *qos, not_from);
+            }
+            Target::Bound(destination) if amq_topic.is_some() => match &**destination {
+                Destination::Queue(name) => {
+                    if let Some(queue) = names.queues.get(name) {
+                        takers.take(*queue);
                     }
                 }
-                Target::Bound(destination) if amq_topic => match destination {
-                    Destination::Queue(name) => {
-                        if let Some(queue) = names.queues.get(&name) {
-                            takers.insert(*queue, (2, None));
-                        }
+                Destination::Exchange(name) => {
+                    if let Some((name, _)) = names.exchanges.get_key_value(name) {
+                        exchanges.insert(name);
                     }
-                    Destination::Exchange(name) => {
-                        let spelled = amqp_key(levels.iter().copied());
-                        let key = Key {
-                            words: levels,
-                            spelled,
-                        };
-                        self.bound_to_exchange(names, &name, &key, &Vec::new(), takers);
-                    }
-                },
-                Target::Bound(_) => {}
-            }
+                }
+            },
+            Target::Bound(_) => {}
+        };
+        let filters = &names.routes.filters;
+        filters.matches_from(levels, wildcards_at_root, &mut found);
+        let Some(headers) = amq_topic.filter(|_| !exchanges.is_empty()) else {
+            return;
+        };
+        let key = [Key {
+            words: levels,
+            spelled: amqp_key(levels.iter().copied()),
+        }];
+        for name in exchanges {
+            self.bound_to_exchange(names, name, &key, headers, takers);
         }
     }
 

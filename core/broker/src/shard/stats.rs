@@ -26,7 +26,7 @@ impl Shard {
             stats.bindings += names
                 .exchanges
                 .values()
-                .map(|exchange| exchange.bindings.len() as u64)
+                .map(|exchange| exchange.bindings_count() as u64)
                 .sum::<u64>();
         }
         stats.bindings += self

@@ -1,18 +1,21 @@
 //! An exchange and its bindings.
 
 use crate::api::*;
+use crate::route::{Targets, headers_match, sorted};
 use crate::state::routes::{PatternKind, Patterns};
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
 /// An exchange.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) declared: DeclareExchange,
-    /// Every binding, for listing, comparing and checkpoints.
-    pub(crate) bindings: Vec<Binding>,
+    /// Every binding's arguments, sorted, by destination and key: for listing, comparing and checkpoints.
+    bindings: BTreeMap<(Destination, Bytes), SmallVec<[Table; 1]>>,
+    bindings_count: usize,
     /// Direct and fanout: destinations by routing key (fanout: all under the empty key).
-    keys: BTreeMap<Bytes, Vec<Destination>>,
+    keys: BTreeMap<Bytes, Targets<Destination>>,
     /// Topic: destinations by pattern.
     patterns: Patterns<Destination>,
     /// It had a binding once, so that auto-delete may strike.
@@ -24,11 +27,69 @@ impl Exchange {
     pub(crate) fn new(declared: DeclareExchange) -> Self {
         Self {
             declared,
-            bindings: Vec::new(),
+            bindings: BTreeMap::new(),
+            bindings_count: 0,
             keys: BTreeMap::new(),
             patterns: Patterns::default(),
             had_binding: false,
         }
+    }
+
+    /// How many bindings it has.
+    pub(crate) fn bindings_count(&self) -> usize {
+        self.bindings_count
+    }
+
+    /// Its bindings.
+    pub(crate) fn bindings(&self) -> impl Iterator<Item = Binding> {
+        self.bindings
+            .iter()
+            .flat_map(|(end, arguments)| self.each(end, arguments))
+    }
+
+    /// Its bindings to this destination.
+    pub(crate) fn bindings_to(&self, destination: &Destination) -> Vec<Binding> {
+        self.bindings
+            .range((destination.clone(), Bytes::new())..)
+            .take_while(|((known, _), _)| known == destination)
+            .flat_map(|(end, arguments)| self.each(end, arguments))
+            .collect()
+    }
+
+    /// Is there a binding to this destination?
+    pub(crate) fn leads_to(&self, destination: &Destination) -> bool {
+        self.bindings
+            .range((destination.clone(), Bytes::new())..)
+            .next()
+            .is_some_and(|((known, _), _)| known == destination)
+    }
+
+    /// Where its bindings lead, each once for each key.
+    pub(crate) fn destinations(&self) -> impl Iterator<Item = (&Destination, &Bytes)> {
+        self.bindings
+            .keys()
+            .map(|(destination, key)| (destination, key))
+    }
+
+    fn each<'a>(
+        &'a self,
+        (destination, key): &'a (Destination, Bytes),
+        arguments: &'a [Table],
+    ) -> impl Iterator<Item = Binding> + 'a {
+        arguments.iter().map(|arguments| Binding {
+            source: self.declared.name.clone(),
+            destination: destination.clone(),
+            routing_key: key.clone(),
+            arguments: arguments.clone(),
+        })
+    }
+
+    /// Is there an equal binding? The order of arguments is none of the difference.
+    pub(crate) fn has_binding(&self, binding: &Binding) -> bool {
+        let arguments = sorted(binding.arguments.clone());
+        self.bindings
+            .get(&(binding.destination.clone(), binding.routing_key.clone()))
+            .is_some_and(|known| known.contains(&arguments))
     }
 
     /// Is it one that every namespace has from the start?
@@ -43,59 +104,69 @@ impl Exchange {
 
     /// Adds a binding; `false` if there is an equal one.
     pub(crate) fn bind(&mut self, binding: Binding) -> Result<bool, Refusal> {
-        if self.bindings.contains(&binding) {
+        if self.has_binding(&binding) {
             return Ok(false);
         }
+        let Binding {
+            destination,
+            routing_key,
+            arguments,
+            ..
+        } = binding;
         match self.declared.kind {
             ExchangeKind::Direct => self
                 .keys
-                .entry(binding.routing_key.clone())
+                .entry(routing_key.clone())
                 .or_default()
-                .push(binding.destination.clone()),
-            ExchangeKind::Fanout => {
-                self.keys
-                    .entry(Bytes::new())
-                    .or_default()
-                    .push(binding.destination.clone());
+                .add(destination.clone(), false),
+            ExchangeKind::Fanout => self
+                .keys
+                .entry(Bytes::new())
+                .or_default()
+                .add(destination.clone(), false),
+            ExchangeKind::Topic => {
+                self.patterns
+                    .insert(PatternKind::Amqp, &routing_key, destination.clone())?;
             }
-            ExchangeKind::Topic => self.patterns.insert(
-                PatternKind::Amqp,
-                &binding.routing_key,
-                binding.destination.clone(),
-            )?,
             ExchangeKind::Headers => {}
         }
-        self.bindings.push(binding);
+        self.bindings
+            .entry((destination, routing_key))
+            .or_default()
+            .push(sorted(arguments));
+        self.bindings_count += 1;
         self.had_binding = true;
         Ok(true)
     }
 
     /// Takes a binding away; `false` if there was none.
     pub(crate) fn unbind(&mut self, binding: &Binding) -> bool {
-        let Some(position) = self.bindings.iter().position(|known| known == binding) else {
+        let end = (binding.destination.clone(), binding.routing_key.clone());
+        let arguments = sorted(binding.arguments.clone());
+        let Some(known) = self.bindings.get_mut(&end) else {
             return false;
         };
-        let binding = self.bindings.remove(position);
+        let Some(position) = known.iter().position(|known| *known == arguments) else {
+            return false;
+        };
+        known.remove(position);
+        if known.is_empty() {
+            self.bindings.remove(&end);
+        }
+        self.bindings_count -= 1;
+        let (destination, routing_key) = end;
         let key = match self.declared.kind {
-            ExchangeKind::Direct => binding.routing_key,
+            ExchangeKind::Direct => routing_key,
             ExchangeKind::Fanout => Bytes::new(),
             ExchangeKind::Topic => {
-                self.patterns.remove(
-                    PatternKind::Amqp,
-                    &binding.routing_key,
-                    &binding.destination,
-                );
+                self.patterns
+                    .remove(PatternKind::Amqp, &routing_key, &destination);
                 return true;
             }
             ExchangeKind::Headers => return true,
         };
         if let Some(destinations) = self.keys.get_mut(&key) {
-            if let Some(at) = destinations
-                .iter()
-                .position(|known| *known == binding.destination)
-            {
-                destinations.swap_remove(at);
-            }
+            destinations.remove(destination, false);
             if destinations.is_empty() {
                 self.keys.remove(&key);
             }
@@ -103,8 +174,8 @@ impl Exchange {
         true
     }
 
-    /// The destinations of a message with this key, in words and spelled out, and these headers; one may come several
-    /// times.
+    /// The destinations of a message with this key, in words and spelled out, and these headers, sorted; one may come
+    /// several times.
     pub(crate) fn route(
         &self,
         words: &[&[u8]],
@@ -112,20 +183,22 @@ impl Exchange {
         headers: &Table,
         found: &mut dyn FnMut(&Destination),
     ) {
+        let mut under = |key: &[u8]| {
+            if let Some(destinations) = self.keys.get(key) {
+                destinations.each(&mut |destination, _| found(destination));
+            }
+        };
         match self.declared.kind {
-            ExchangeKind::Direct => self.keys.get(key).into_iter().flatten().for_each(found),
-            ExchangeKind::Fanout => self
-                .keys
-                .get(&b""[..])
-                .into_iter()
-                .flatten()
-                .for_each(found),
+            ExchangeKind::Direct => under(key),
+            ExchangeKind::Fanout => under(b""),
             ExchangeKind::Topic => self.patterns.matches(words, found),
-            ExchangeKind::Headers => self
-                .bindings
-                .iter()
-                .filter(|binding| headers_match(&binding.arguments, headers))
-                .for_each(|binding| found(&binding.destination)),
+            ExchangeKind::Headers => {
+                for ((destination, _), arguments) in &self.bindings {
+                    if arguments.iter().any(|asked| headers_match(asked, headers)) {
+                        found(destination);
+                    }
+                }
+            }
         }
     }
 }
@@ -136,23 +209,4 @@ pub(crate) fn argument<'a>(arguments: &'a Table, name: &[u8]) -> Option<&'a Valu
         .iter()
         .find(|(known, _)| known == name)
         .map(|(_, value)| value)
-}
-
-/// Does a headers binding match? `x-match`: all (default), any, all-with-x, any-with-x; without `-with-x` arguments
-/// whose name starts with `x-` are not compared. A void value asks only whether the header is there.
-fn headers_match(arguments: &Table, headers: &Table) -> bool {
-    let mode = argument(arguments, b"x-match")
-        .and_then(Value::as_bytes)
-        .map_or(&b"all"[..], |v| v);
-    let with_x = mode.ends_with(b"-with-x");
-    let any = mode.starts_with(b"any");
-    let mut asked = arguments
-        .iter()
-        .filter(|(name, _)| name != &b"x-match"[..] && (with_x || !name.starts_with(b"x-")));
-    let has = |(name, value): &(Bytes, Value)| {
-        headers
-            .iter()
-            .any(|(known, held)| known == name && (matches!(value, Value::Void) || held == value))
-    };
-    if any { asked.any(has) } else { asked.all(has) }
 }

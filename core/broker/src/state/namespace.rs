@@ -2,10 +2,13 @@
 
 use crate::api::*;
 use crate::state::exchange::Exchange;
+use crate::state::objects::Objects;
+use crate::state::queue::Queue;
 use crate::state::retained::Retained;
 use crate::state::routes::Routes;
+use crate::state::session::Session;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The names of one tenant.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(crate) struct Namespace {
     pub(crate) groups: BTreeMap<Name, Group>,
     /// Names that publishing made by itself.
     pub(crate) auto_names: u64,
+    /// Which exchanges lead to one of this name, by how many bindings or as its alternate.
+    led_to_by: BTreeMap<Name, BTreeMap<Name, usize>>,
 }
 
 /// What is kept of a consumer group.
@@ -72,6 +77,82 @@ impl Namespace {
             retained: Retained::default(),
             groups: BTreeMap::new(),
             auto_names: 0,
+            led_to_by: BTreeMap::new(),
+        }
+    }
+
+    /// An exchange leads to another, by a binding or as its alternate.
+    pub(crate) fn lead(&mut self, from: &Name, to: &Name) {
+        let by = self.led_to_by.entry(to.clone()).or_default();
+        *by.entry(from.clone()).or_insert(0) += 1;
+    }
+
+    /// One way from an exchange to another is gone.
+    pub(crate) fn unlead(&mut self, from: &Name, to: &Name) {
+        let Some(by) = self.led_to_by.get_mut(to) else {
+            return;
+        };
+        if let Some(ways) = by.get_mut(from) {
+            *ways -= 1;
+            if *ways == 0 {
+                by.remove(from);
+            }
+        }
+        if by.is_empty() {
+            self.led_to_by.remove(to);
+        }
+    }
+
+    /// The exchanges that lead to this one.
+    pub(crate) fn leading_to(&self, name: &Name) -> impl Iterator<Item = &Name> {
+        self.led_to_by
+            .get(name)
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+    }
+
+    /// The filters by which a session's or a shared subscription's queue is subscribed.
+    pub(crate) fn filters_of(
+        &self,
+        queue: &Queue,
+        sessions: &Objects<SessionId, Session>,
+    ) -> Vec<Bytes> {
+        if queue.kind == QueueKind::Shared {
+            let shared = self.shared.iter().filter(|(_, of)| **of == queue.id);
+            return shared.map(|((_, filter), _)| filter.clone()).collect();
+        }
+        let session = self.sessions.get(&queue.declared.name);
+        session
+            .and_then(|session| sessions.get(session))
+            .into_iter()
+            .flat_map(|session| session.subscriptions.iter())
+            .filter(|(_, (of, _))| *of == queue.id)
+            .map(|((filter, _), _)| filter.clone())
+            .collect()
+    }
+
+    /// An exchange routes otherwise from now on: routes remembered through it, or through one that leads to it, hold
+    /// no more.
+    pub(crate) fn touch_exchange(&mut self, name: &Name) {
+        let mut touched: BTreeSet<&Name> = BTreeSet::new();
+        let mut open = vec![name];
+        while let Some(name) = open.pop() {
+            if touched.insert(name) {
+                open.extend(
+                    self.led_to_by
+                        .get(name)
+                        .into_iter()
+                        .flat_map(BTreeMap::keys),
+                );
+            }
+        }
+        for touched in touched {
+            // What is bound to `amq.topic` by patterns may take any path.
+            if touched == "amq.topic" && touched != name {
+                self.routes.touch_all();
+            } else {
+                self.routes.touch(touched);
+            }
         }
     }
 }

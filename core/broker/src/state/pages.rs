@@ -84,8 +84,8 @@ impl State {
             {
                 let name = &exchange.declared.name;
                 pages.add(EXCHANGE, &[&id, name], &(names.id, &exchange.declared))?;
-                for binding in &exchange.bindings {
-                    if self.binding_durable(names.id, binding) {
+                for binding in exchange.bindings() {
+                    if self.binding_durable(names.id, &binding) {
                         pages.add(BINDING, &[&id, &number.to_be_bytes()], &(names.id, binding))?;
                         number += 1;
                     }

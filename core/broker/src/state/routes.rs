@@ -2,9 +2,7 @@
 
 use crate::api::*;
 use crate::route::{Matcher, Pattern, PatternError};
-use bytes::Bytes;
-use std::collections::HashMap;
-use std::sync::Arc;
+use crate::state::route_cache::RouteCache;
 
 /// Whose pattern language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,17 +27,17 @@ impl<T> Default for Patterns<T> {
     }
 }
 
-/// Who takes what a path pattern matches.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Who takes what a path pattern matches. There may be millions: kept small.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
     /// A binding of `amq.topic`.
-    Bound(Destination),
-    /// A subscription: the queue and the QoS granted, and the subscriber where it does not want its own.
+    Bound(Box<Destination>),
+    /// A subscription: the queue and the QoS granted, and whether the subscriber does not want its own.
     Subscribed {
         queue: QueueId,
-        qos: u8,
         session: SessionId,
-        not_from: Option<Name>,
+        qos: u8,
+        no_local: bool,
     },
 }
 
@@ -48,8 +46,10 @@ pub(crate) enum Target {
 pub(crate) struct Route {
     /// Queues, each once, in the order of their numbers, with the QoS granted.
     pub(crate) queues: Vec<RouteTarget>,
-    /// The log that keeps it: its partition keys, empty for none.
+    /// The log that keeps it.
     pub(crate) topic: Option<TopicId>,
+    /// A headers exchange had a say: messages with other headers go elsewhere.
+    pub(crate) by_headers: bool,
 }
 
 /// One queue of a route.
@@ -62,99 +62,35 @@ pub(crate) struct RouteTarget {
     pub(crate) not_from: Option<Name>,
 }
 
-/// Stripes of first levels whose routes go stale together.
-const STRIPES: usize = 256;
-
-/// Routes that are remembered at the most; past it the cache starts afresh.
-const CACHED_MAX: usize = 65_536;
-
 /// The patterns over whole paths, and the cache.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Routes {
     pub(crate) filters: Patterns<Target>,
-    versions: Box<[u64; STRIPES]>,
-    /// Moved by changes that may touch any first level.
-    shared: u64,
-    cache: HashMap<(Provenance, Bytes, Bytes), (u64, Arc<Route>)>,
-}
-
-impl Default for Routes {
-    fn default() -> Self {
-        Self {
-            filters: Patterns::default(),
-            versions: Box::new([0; STRIPES]),
-            shared: 0,
-            cache: HashMap::new(),
-        }
-    }
+    pub(crate) cache: RouteCache,
 }
 
 impl Routes {
-    /// What a cached route of this first level must carry to be true.
-    pub(crate) fn version(&self, first: &[u8]) -> u64 {
-        self.versions
-            .get(stripe(first))
-            .copied()
-            .unwrap_or(0)
-            .wrapping_add(self.shared)
-    }
-
     /// Something about this first level changed.
     pub(crate) fn touch(&mut self, first: &[u8]) {
-        if let Some(version) = self.versions.get_mut(stripe(first)) {
-            *version += 1;
-        }
+        self.cache.touch(first);
     }
 
     /// Something changed that may touch any first level.
     pub(crate) fn touch_all(&mut self) {
-        self.shared += 1;
+        self.cache.touch_all();
     }
 
     /// Something about a pattern changed.
     pub(crate) fn touch_pattern(&mut self, first: &[u8]) {
         if matches!(first, b"+" | b"#" | b"*") {
-            self.touch_all()
+            self.touch_all();
         } else {
-            self.touch(first)
+            self.touch(first);
         }
-    }
-
-    /// The route found before, if it still holds.
-    pub(crate) fn cached(
-        &self,
-        key: &(Provenance, Bytes, Bytes),
-        version: u64,
-    ) -> Option<Arc<Route>> {
-        self.cache
-            .get(key)
-            .filter(|(found_at, _)| *found_at == version)
-            .map(|(_, route)| route.clone())
-    }
-
-    /// Remembers a route.
-    pub(crate) fn remember(
-        &mut self,
-        key: (Provenance, Bytes, Bytes),
-        version: u64,
-        route: Arc<Route>,
-    ) {
-        if self.cache.len() >= CACHED_MAX {
-            self.cache.clear();
-        }
-        self.cache.insert(key, (version, route));
     }
 }
 
-fn stripe(first: &[u8]) -> usize {
-    // FNV-1a over the level: a stripe, not a defence.
-    let hash = first.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-    });
-    (hash >> 32) as usize % STRIPES
-}
-
-impl<T: PartialEq> Patterns<T> {
+impl<T: Ord + Clone> Patterns<T> {
     /// Adds a target under a pattern.
     pub(crate) fn insert(
         &mut self,
@@ -169,7 +105,12 @@ impl<T: PartialEq> Patterns<T> {
 
     /// Takes one target away.
     pub(crate) fn remove(&mut self, kind: PatternKind, pattern: &[u8], target: &T) -> bool {
-        parse(kind, pattern).is_ok_and(|pattern| self.matcher.remove(&pattern, target))
+        parse(kind, pattern).is_ok_and(|pattern| self.matcher.remove(&pattern, target.clone()))
+    }
+
+    /// Every target whose pattern begins literally with this level, and with `wild` also those of a wildcard there.
+    pub(crate) fn beginning_with(&self, level: &[u8], wild: bool, found: &mut dyn FnMut(&T)) {
+        self.matcher.beginning_with(level, wild, found);
     }
 
     /// Every target whose pattern matches these levels.

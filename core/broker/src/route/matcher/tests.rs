@@ -46,8 +46,8 @@ proptest! {
             matcher.insert(pattern, number);
         }
         for (number, pattern) in patterns.iter().enumerate().take(removed) {
-            prop_assert!(matcher.remove(pattern, &number));
-            prop_assert!(!matcher.remove(pattern, &number));
+            prop_assert!(matcher.remove(pattern, number));
+            prop_assert!(!matcher.remove(pattern, number));
         }
         let levels: Vec<&[u8]> = path.iter().map(|level| level.as_bytes()).collect();
         let expected: Vec<usize> = patterns

@@ -5,6 +5,7 @@ use crate::event::Event;
 use crate::state::State;
 use crate::state::apply::first_level;
 use crate::state::exchange::Exchange;
+use crate::state::namespace::Namespace;
 use crate::state::routes::{PatternKind, Target};
 
 impl State {
@@ -17,29 +18,34 @@ impl State {
                 let Some(names) = self.namespace_mut(*namespace) else {
                     return;
                 };
-                names.routes.touch_all();
-                names
-                    .exchanges
-                    .insert(exchange.name.clone(), Exchange::new(exchange.clone()));
+                let made = Exchange::new(exchange.clone());
+                if let Some(alternate) = made.alternate() {
+                    names.lead(&exchange.name, alternate);
+                }
+                names.exchanges.insert(exchange.name.clone(), made);
+                names.touch_exchange(&exchange.name);
             }
             Event::ExchangeDeleted { namespace, name } => {
                 let Some(names) = self.namespace_mut(*namespace) else {
                     return;
                 };
-                names.routes.touch_all();
-                names.exchanges.remove(name);
-                for exchange in names.exchanges.values_mut() {
-                    let gone: Vec<Binding> = exchange
-                        .bindings
-                        .iter()
-                        .filter(|binding| {
-                            binding.destination == Destination::Exchange(name.clone())
-                        })
-                        .cloned()
-                        .collect();
-                    for binding in gone {
-                        exchange.unbind(&binding);
+                names.touch_exchange(name);
+                if let Some(gone) = names.exchanges.remove(name) {
+                    if let Some(alternate) = gone.alternate() {
+                        names.unlead(name, alternate);
                     }
+                    for binding in gone.bindings() {
+                        names.binding_gone(&binding);
+                    }
+                }
+                let to_it = Destination::Exchange(name.clone());
+                let gone: Vec<Binding> = names
+                    .exchanges
+                    .values()
+                    .flat_map(|exchange| exchange.bindings_to(&to_it))
+                    .collect();
+                for binding in gone {
+                    names.unbind(&binding);
                 }
             }
             Event::Bound { namespace, binding } => {
@@ -54,47 +60,60 @@ impl State {
                 let Some(names) = self.namespace_mut(id) else {
                     return;
                 };
-                let Some(exchange) = names.exchanges.get_mut(&binding.source) else {
-                    return;
-                };
                 // The pattern was checked when it was decided.
-                let new = exchange.bind(binding.clone()).unwrap_or(false);
-                if new && binding.source == b"amq.topic"[..] {
-                    let target = Target::Bound(binding.destination.clone());
-                    let _ = names.routes.filters.insert(
-                        PatternKind::Amqp,
-                        &binding.routing_key,
-                        target,
-                    );
-                    names
-                        .routes
-                        .touch_pattern(first_level(&binding.routing_key, b'.'));
-                }
-                // Another exchange may lead to this one, or have it as its alternate.
-                names.routes.touch_all();
+                names.bind(binding);
             }
             Event::Unbound { namespace, binding } => {
-                let Some(names) = self.namespace_mut(*namespace) else {
-                    return;
-                };
-                let Some(exchange) = names.exchanges.get_mut(&binding.source) else {
-                    return;
-                };
-                let gone = exchange.unbind(binding);
-                if gone && binding.source == b"amq.topic"[..] {
-                    let target = Target::Bound(binding.destination.clone());
-                    names
-                        .routes
-                        .filters
-                        .remove(PatternKind::Amqp, &binding.routing_key, &target);
-                    names
-                        .routes
-                        .touch_pattern(first_level(&binding.routing_key, b'.'));
+                if let Some(names) = self.namespace_mut(*namespace) {
+                    names.unbind(binding);
                 }
-                // Another exchange may lead to this one, or have it as its alternate.
-                names.routes.touch_all();
             }
             _ => {}
+        }
+    }
+}
+
+impl Namespace {
+    fn bind(&mut self, binding: &Binding) {
+        let Some(exchange) = self.exchanges.get_mut(&binding.source) else {
+            return;
+        };
+        if !exchange.bind(binding.clone()).unwrap_or(false) {
+            return;
+        }
+        if let Destination::Exchange(name) = &binding.destination {
+            self.lead(&binding.source, name);
+        }
+        if binding.source == "amq.topic" {
+            let target = Target::Bound(Box::new(binding.destination.clone()));
+            let key = &binding.routing_key;
+            let _ = self.routes.filters.insert(PatternKind::Amqp, key, target);
+            self.routes.touch_pattern(first_level(key, b'.'));
+        }
+        self.touch_exchange(&binding.source);
+    }
+
+    /// Takes a binding away, if there is one.
+    pub(super) fn unbind(&mut self, binding: &Binding) {
+        let Some(exchange) = self.exchanges.get_mut(&binding.source) else {
+            return;
+        };
+        if exchange.unbind(binding) {
+            self.touch_exchange(&binding.source);
+            self.binding_gone(binding);
+        }
+    }
+
+    /// What follows from a binding's end beside its exchange.
+    fn binding_gone(&mut self, binding: &Binding) {
+        if let Destination::Exchange(name) = &binding.destination {
+            self.unlead(&binding.source, name);
+        }
+        if binding.source == "amq.topic" {
+            let target = Target::Bound(Box::new(binding.destination.clone()));
+            let key = &binding.routing_key;
+            self.routes.filters.remove(PatternKind::Amqp, key, &target);
+            self.routes.touch_pattern(first_level(key, b'.'));
         }
     }
 }

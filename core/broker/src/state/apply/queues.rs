@@ -3,7 +3,6 @@
 use crate::api::*;
 use crate::event::Event;
 use crate::state::queue::Queue;
-use crate::state::routes::{PatternKind, Target};
 use crate::state::{Alias, State};
 
 impl State {
@@ -49,28 +48,14 @@ impl State {
                         key.and_then(|key| names.shared.remove(&key));
                     }
                 }
+                let to_it = Destination::Queue(name);
                 for source in queue.bound_to {
-                    let Some(exchange) = names.exchanges.get_mut(&source) else {
+                    let Some(exchange) = names.exchanges.get(&source) else {
                         continue;
                     };
-                    let gone: Vec<Binding> = exchange
-                        .bindings
-                        .iter()
-                        .filter(|binding| binding.destination == Destination::Queue(name.clone()))
-                        .cloned()
-                        .collect();
-                    for binding in gone {
-                        exchange.unbind(&binding);
-                        if source == b"amq.topic"[..] {
-                            let target = Target::Bound(binding.destination.clone());
-                            names.routes.filters.remove(
-                                PatternKind::Amqp,
-                                &binding.routing_key,
-                                &target,
-                            );
-                        }
+                    for binding in exchange.bindings_to(&to_it) {
+                        names.unbind(&binding);
                     }
-                    names.routes.touch_all();
                 }
             }
             Event::Removed { queue, runs } => {

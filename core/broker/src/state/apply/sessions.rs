@@ -69,13 +69,7 @@ impl State {
                     return;
                 };
                 for (queue, subscription) in session.subscriptions.values() {
-                    self.unsubscribe(
-                        session.namespace,
-                        session.id,
-                        &session.client_id,
-                        *queue,
-                        subscription,
-                    );
+                    self.unsubscribe(session.namespace, session.id, *queue, subscription);
                 }
                 if let Some(names) = self.namespace_mut(session.namespace)
                     && names.sessions.get(&session.client_id) == Some(&session.id)
@@ -96,9 +90,9 @@ impl State {
                 let before = session
                     .subscriptions
                     .insert(key, (*queue, subscription.clone()));
-                let (namespace, client_id) = (session.namespace, session.client_id.clone());
+                let namespace = session.namespace;
                 if let Some((queue, subscription)) = before {
-                    self.unsubscribe(namespace, id, &client_id, queue, &subscription);
+                    self.unsubscribe(namespace, id, queue, &subscription);
                 }
                 if let Some(queue) = self.queues.get_mut(queue) {
                     queue.subscriptions += 1;
@@ -106,7 +100,7 @@ impl State {
                 if queue_of_filter(&subscription.filter).is_some() {
                     return;
                 }
-                let target = subscribed_target(id, &client_id, *queue, subscription);
+                let target = subscribed_target(id, *queue, subscription);
                 let Some(names) = self.namespace_mut(namespace) else {
                     return;
                 };
@@ -138,8 +132,8 @@ impl State {
                 let Some((queue, subscription)) = session.subscriptions.remove(&key) else {
                     return;
                 };
-                let (namespace, client_id) = (session.namespace, session.client_id.clone());
-                self.unsubscribe(namespace, id, &client_id, queue, &subscription);
+                let namespace = session.namespace;
+                self.unsubscribe(namespace, id, queue, &subscription);
             }
             Event::IncomingReserved { session, packet_id } => {
                 if let Some(session) = self.sessions.get_mut(session) {
@@ -187,7 +181,6 @@ impl State {
         &mut self,
         namespace: NamespaceId,
         session: SessionId,
-        client_id: &Name,
         queue: QueueId,
         subscription: &Subscription,
     ) {
@@ -197,7 +190,7 @@ impl State {
         if queue_of_filter(&subscription.filter).is_some() {
             return;
         }
-        let target = subscribed_target(session, client_id, queue, subscription);
+        let target = subscribed_target(session, queue, subscription);
         let Some(names) = self.namespace_mut(namespace) else {
             return;
         };
@@ -212,16 +205,11 @@ impl State {
 }
 
 /// The matcher's target for a subscription.
-fn subscribed_target(
-    session: SessionId,
-    client_id: &Name,
-    queue: QueueId,
-    subscription: &Subscription,
-) -> Target {
+fn subscribed_target(session: SessionId, queue: QueueId, subscription: &Subscription) -> Target {
     Target::Subscribed {
         queue,
-        qos: subscription.qos,
         session,
-        not_from: subscription.no_local.then(|| client_id.clone()),
+        qos: subscription.qos,
+        no_local: subscription.no_local,
     }
 }
