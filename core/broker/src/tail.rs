@@ -59,13 +59,11 @@ impl Tail {
 
     /// Adds the newest records.
     pub(crate) fn push(&mut self, entry: TailEntry) {
-        debug_assert!(
-            self.entries
-                .back()
-                .is_none_or(|newest| newest.last < entry.first)
-        );
         self.bytes += entry.bytes();
-        self.entries.push_back(entry);
+        // A frame that waited for space on the disk comes after what links have pulled meanwhile.
+        let newer = self.entries.iter().rev();
+        let newer = newer.take_while(|known| known.first > entry.first).count();
+        self.entries.insert(self.entries.len() - newer, entry);
     }
 
     /// The entry with this sequence.

@@ -70,7 +70,8 @@ impl Shard {
         }
         let now = self.now.monotonic_ms;
         let elapsed = now.saturating_sub(self.checkpoint.last_ms);
-        if elapsed < 1000 {
+        // Where a held frame's batches will lie isn't known yet, and a checkpoint ahead of it would never say.
+        if elapsed < 1000 || self.held.any() {
             return;
         }
         if std::mem::take(&mut self.checkpoint.wanted) {
