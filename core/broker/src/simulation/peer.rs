@@ -301,7 +301,16 @@ impl World {
             }
             return;
         }
-        if let Some(session) = self.peers[at].session {
+        // What it reads late may have been taken from it meanwhile.
+        let client = self.peers[at].client;
+        let leased = self.shard().is_some_and(|shard| {
+            let queue = shard.state.queues.get(&delivery.queue);
+            let lease = queue.and_then(|queue| queue.leases.get(&delivery.entry));
+            lease.is_some_and(|lease| lease.client == client)
+        });
+        if let Some(session) = self.peers[at].session
+            && leased
+        {
             self.facts
                 .check_begun(delivery.queue, delivery.entry, session);
         }
