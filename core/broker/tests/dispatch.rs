@@ -1,6 +1,13 @@
 //! Which entry goes to which consumer: priorities, a single active consumer, sharing by key, queues that MQTT sessions
 //! consume from, and what is in flight at QoS 2 to a session that shares with others.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use bytes::Bytes;

@@ -7,7 +7,6 @@ use crate::api::*;
 use crate::event::{Event as Decision, Holders};
 use crate::shard::Shard;
 use crate::shard::limits::payload_bytes;
-use crate::state::policy::Policy;
 use crate::state::queue::Queue;
 use crate::tail::TailEntry;
 
@@ -277,8 +276,8 @@ impl Queue {
     fn unused_until(&self) -> Option<i64> {
         let expires_ms = self
             .policy
-            .as_ref()
-            .and_then(|policy: &Box<Policy>| policy.expires_ms)?;
+            .as_deref()
+            .and_then(|policy| policy.expires_ms)?;
         self.consumers
             .is_empty()
             .then(|| self.used_ms.saturating_add(expires_ms))

@@ -141,7 +141,7 @@ impl Queue {
         if policy.length_max.is_none() && policy.bytes_max.is_none() {
             return 0;
         }
-        let unreleased: u64 = if self.ready.len() == 0 {
+        let unreleased: u64 = if self.ready.is_empty() {
             0
         } else {
             let runs = self.ready.runs_from(released + 1);
