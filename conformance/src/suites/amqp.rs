@@ -12,6 +12,7 @@ pub(super) fn cases() -> Vec<Case> {
         "pika/prefetch",
         "pika/prefetch_shared_and_each",
         "pika/priorities",
+        "pika/single_active_consumer",
         "pika/consumer_priority",
         "pika/competing_consumers",
         "pika/exclusive_and_auto_delete",

@@ -157,6 +157,23 @@ fn written() -> Vec<(Event, &'static str)> {
             },
             "29 05 54 ac02",
         ),
+        (
+            Event::Expires {
+                queues: Holders::Inline(smallvec![QueueId(9)]),
+                first: 300,
+                last: 301,
+                at_ms: 7,
+            },
+            "2a 0001 09 ac02 ad02 0e",
+        ),
+        (
+            Event::Sized {
+                queue: QueueId(9),
+                first: 300,
+                bytes: vec![10, 300],
+            },
+            "2b 09 ac02 02 0a ac02",
+        ),
     ]
 }
 

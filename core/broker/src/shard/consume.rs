@@ -113,8 +113,13 @@ impl Shard {
         queue.tidy();
         if queue.declared.auto_delete && queue.had_consumer && queue.consumers.is_empty() {
             self.drop_queue(id);
-        } else {
-            self.used(id);
+            return;
+        }
+        // What a single active consumer leaves unsettled comes back before anything later goes to the next one, if its
+        // channel ends now: as in RabbitMQ, cancelling alone serves nobody.
+        let waits = queue.mode == Mode::Failover && !queue.leases.is_empty();
+        self.used(id);
+        if !waits {
             self.mark_dirty(id);
         }
     }
