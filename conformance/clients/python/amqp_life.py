@@ -175,6 +175,17 @@ def ttl_of_nothing(target):
         wait_for(lambda: connection.process_data_events(0.05) or got, "somebody takes it at once")
         equal(got, [b"somebody"], "delivered")
         channel.queue_delete(queue)
+        # The same by the message's own expiration.
+        queue = declare(channel, target.name(f"own{durable}"), durable)
+        at_once = pika.BasicProperties(delivery_mode=2, expiration="0")
+        channel.basic_publish("", queue, b"nobody", at_once)
+        wait_for(lambda: count(channel, queue) == 0, "nobody takes this one either")
+        got = []
+        channel.basic_consume(queue, lambda c, m, p, body: got.append(body), auto_ack=True)
+        channel.basic_publish("", queue, b"somebody", at_once)
+        wait_for(lambda: connection.process_data_events(0.05) or got, "somebody takes it at once")
+        equal(got, [b"somebody"], "delivered in spite of its expiration")
+        channel.queue_delete(queue)
     connection.close()
 
 

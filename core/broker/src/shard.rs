@@ -130,6 +130,8 @@ pub(crate) struct Shard {
     link_jobs: Vec<LinkJob>,
     /// Records that dead letters need read.
     exhumations: Vec<Exhumation>,
+    /// How many of them are under way, by queue.
+    exhuming: IdMap<QueueId, usize>,
     /// Queues by the time something of theirs is due: an entry's, or their own.
     queue_timers: BTreeSet<(i64, QueueId)>,
     /// Somebody waits for what this step writes.

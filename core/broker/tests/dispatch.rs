@@ -12,8 +12,6 @@ mod support;
 
 use bytes::Bytes;
 use omnilog_broker::*;
-use omnilog_ledger::{Env, JournalOptions};
-use std::path::Path;
 use std::time::Duration;
 use support::*;
 
@@ -511,20 +509,6 @@ async fn a_begun_qos_2_delivery_of_a_shared_subscription_stays_with_its_session(
     silence(&mut two).await;
     drop((one, two));
     stop(running).await;
-}
-
-fn start_small(dir: &Path) -> Running {
-    let options = JournalOptions {
-        file_bytes: 4 << 20,
-        low_bytes: 1 << 20,
-        reserve_bytes: 1 << 19,
-        ..JournalOptions::default()
-    };
-    let config = BrokerConfig {
-        tail_bytes_max: 1,
-        ..BrokerConfig::default()
-    };
-    Broker::start(&Env::real(), dir, options, config).expect("a broker")
 }
 
 #[tokio::test]

@@ -18,13 +18,26 @@ use std::path::Path;
 use std::time::Duration;
 
 pub fn start(dir: &Path) -> Running {
+    start_with(dir, BrokerConfig::default())
+}
+
+/// A broker that keeps hardly anything in memory.
+pub fn start_small(dir: &Path) -> Running {
+    let config = BrokerConfig {
+        tail_bytes_max: 1,
+        ..BrokerConfig::default()
+    };
+    start_with(dir, config)
+}
+
+fn start_with(dir: &Path, config: BrokerConfig) -> Running {
     let options = JournalOptions {
         file_bytes: 4 << 20,
         low_bytes: 1 << 20,
         reserve_bytes: 1 << 19,
         ..JournalOptions::default()
     };
-    Broker::start(&Env::real(), dir, options, BrokerConfig::default()).expect("a broker")
+    Broker::start(&Env::real(), dir, options, config).expect("a broker")
 }
 
 pub struct Peer {

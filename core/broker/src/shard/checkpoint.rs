@@ -76,12 +76,7 @@ impl Shard {
         }
         if std::mem::take(&mut self.checkpoint.wanted) {
             if self.head <= self.checkpoint.last_lsn {
-                // A checkpoint needs a frame of its own. This one changes nothing.
-                self.record(&Decision::Removed {
-                    queue: QueueId(0),
-                    runs: Vec::new(),
-                });
-                self.finish_frame();
+                self.write_nothing();
             }
             self.begin_checkpoint();
             return;
@@ -95,6 +90,15 @@ impl Shard {
         if bytes >= self.config.checkpoint_bytes || elapsed >= self.config.checkpoint_ms {
             self.begin_checkpoint();
         }
+    }
+
+    /// Writes a frame that changes nothing: a checkpoint needs one of its own.
+    pub(crate) fn write_nothing(&mut self) {
+        self.record(&Decision::Removed {
+            queue: QueueId(0),
+            runs: Vec::new(),
+        });
+        self.finish_frame();
     }
 
     /// Takes the state as of now. It is written when everything in it is durable: a checkpoint ahead of the journal

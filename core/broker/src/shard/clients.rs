@@ -178,9 +178,6 @@ impl Shard {
         }
         self.clients.remove(&client);
         self.forget_pressure(client);
-        let head = self.head;
-        for effect in std::mem::take(&mut self.after) {
-            self.effect_at(head, effect);
-        }
+        self.conclude_frame();
     }
 }

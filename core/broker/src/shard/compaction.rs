@@ -125,10 +125,8 @@ impl Shard {
             files.push(file.id);
         }
         if behind && self.all_checkpointed() {
-            // It changes nothing, but a checkpoint is due again: the older one is to pass the files.
-            let next = self.state.next_producer;
-            self.record(&Decision::ProducersAllotted { next });
-            self.finish_frame();
+            // A checkpoint is due again: the older one is to pass the files.
+            self.write_nothing();
         }
         // Clustered files hold nothing newer than a checkpoint's journal files did.
         let clustered = !clusters.files().is_empty();

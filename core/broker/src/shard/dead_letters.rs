@@ -12,16 +12,13 @@ use crate::shard::dispatch::Located;
 use crate::shard::headers::Headers;
 use crate::shard::publish::rebatch;
 use crate::shard::route::{amqp_provenance, path_head, path_rest};
-use crate::state::queue::Lease;
+use crate::state::queue::{Lease, NOBODY};
 use crate::state::routes::Route;
 use bytes::Bytes;
 use std::sync::Arc;
 
 /// Entries of one queue whose records are being read at the same time.
 const READS_MAX: usize = 64;
-
-/// Nobody: who has an entry whose record is being read.
-const NOBODY: ClientId = ClientId(0);
 
 /// A record to be read for a dead letter.
 #[derive(Debug)]
@@ -41,7 +38,7 @@ impl Shard {
     }
 
     /// Does a queue have dead letters, and a place for them?
-    fn dead_letters_of(&self, id: QueueId) -> bool {
+    pub(crate) fn dead_letters_of(&self, id: QueueId) -> bool {
         let Some(queue) = self.state.queues.get(&id) else {
             return false;
         };
@@ -58,11 +55,9 @@ impl Shard {
 
     /// May more of a queue's entries be discarded now, or are enough of their records being read?
     pub(crate) fn may_discard(&self, id: QueueId) -> bool {
-        let Some(queue) = self.state.queues.get(&id) else {
-            return false;
-        };
-        let reading = queue.leases.values().filter(|lease| lease.client == NOBODY);
-        !self.dead_letters_of(id) || reading.take(READS_MAX).count() < READS_MAX
+        self.exhuming
+            .get(&id)
+            .is_none_or(|reading| *reading < READS_MAX)
     }
 
     /// Entries are done with before they were consumed, ready or just taken out of the ready ones. In the frame under
@@ -74,11 +69,11 @@ impl Shard {
             let Some(queue) = self.state.queues.get_mut(&id) else {
                 return;
             };
-            let kept = if queue.memory.is_empty() {
-                None
-            } else {
+            let kept = if queue.memory.contains_key(&entry) {
                 queue.forget(entry, entry);
                 queue.memory.remove(&entry)
+            } else {
+                None
             };
             if let Some(kept) = kept {
                 queue.memory_bytes -= kept.bytes;
@@ -100,14 +95,9 @@ impl Shard {
                 }
                 Located::Cold(record) => {
                     if let Some(queue) = self.state.queues.get_mut(&id) {
-                        let lease = Lease {
-                            client: NOBODY,
-                            consumer: None,
-                            memory: None,
-                            rank,
-                        };
-                        queue.lease(EntryId(entry), lease);
+                        queue.lease(EntryId(entry), Lease::of_nobody(rank));
                     }
+                    *self.exhuming.entry(id).or_default() += 1;
                     self.exhumations.push(Exhumation {
                         queue: id,
                         entry,
@@ -121,16 +111,11 @@ impl Shard {
         self.remove_entries(id, &gone);
     }
 
-    /// An entry in memory that a consumer had is done with.
-    pub(crate) fn discard_memory(&mut self, id: QueueId, message: &Message, reason: DeathReason) {
+    /// A message that is not, or no longer, in a queue is its dead letter, if it has any.
+    pub(crate) fn discard_message(&mut self, id: QueueId, message: &Message, reason: DeathReason) {
         if self.dead_letters_of(id) {
             self.dead_letter(id, message, reason);
         }
-    }
-
-    /// A message that a full queue does not take is its dead letter all the same.
-    pub(crate) fn discard_refused(&mut self, id: QueueId, message: &Message) {
-        self.discard_memory(id, message, DeathReason::MaxLen);
     }
 
     /// A record has been read.
@@ -142,6 +127,12 @@ impl Shard {
             message,
             ..
         } = exhumation;
+        if let Some(reading) = self.exhuming.get_mut(id) {
+            *reading -= 1;
+            if *reading == 0 {
+                self.exhuming.remove(id);
+            }
+        }
         let Some(queue) = self.state.queues.get_mut(id) else {
             return;
         };

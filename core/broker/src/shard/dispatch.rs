@@ -171,15 +171,19 @@ impl Shard {
             delivery_count: None,
             message: nothing(),
         };
-        if queue.is_quorum() {
+        if let Some(policy) = &queue.policy
+            && policy.counts_deliveries
+        {
             delivery.delivery_count = Some(delivery.returned_count);
         }
+        // What came to the queue before times were decided, or passes it unheld, has its own only.
+        let timed = queue.deadline(entry).is_some();
         let rank = queue.took(entry);
         if !queue.memory.is_empty()
             && let Some(kept) = queue.memory.remove(&entry)
         {
             queue.memory_bytes -= kept.bytes;
-            if expired(&kept.message, self.now.unix_ms) {
+            if !timed && expired(&kept.message, self.now.unix_ms) {
                 queue.forget(entry, entry);
                 return None;
             }
@@ -204,6 +208,7 @@ impl Shard {
         let durable = queue.durable();
         let mut located = self.locate(entry);
         if let Located::Here(message) = &located
+            && !timed
             && expired(message, self.now.unix_ms)
         {
             let runs = vec![(entry, entry)];

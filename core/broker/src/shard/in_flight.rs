@@ -4,11 +4,8 @@
 use crate::api::*;
 use crate::event::Event as Decision;
 use crate::shard::Shard;
-use crate::state::queue::Lease;
+use crate::state::queue::{Lease, NOBODY};
 use crate::state::session::{OutgoingState, Session};
-
-/// Who has what is in flight to a session without a connection.
-const NOBODY: ClientId = ClientId(0);
 
 /// A session's QoS 2 deliveries in flight from queues that are not its own.
 fn shared_flights(session: &Session) -> Vec<(QueueId, EntryId)> {
@@ -63,15 +60,7 @@ impl Shard {
                 && queue.ready.remove(entry.0)
             {
                 let rank = queue.took(entry.0);
-                queue.lease(
-                    entry,
-                    Lease {
-                        client: NOBODY,
-                        consumer: None,
-                        memory: None,
-                        rank,
-                    },
-                );
+                queue.lease(entry, Lease::of_nobody(rank));
             }
         }
     }

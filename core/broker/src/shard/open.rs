@@ -118,6 +118,7 @@ impl Shard {
             stopped: false,
             link_jobs: Vec::new(),
             exhumations: Vec::new(),
+            exhuming: IdMap::default(),
             queue_timers: BTreeSet::new(),
             urgent: false,
             link_news: BTreeSet::new(),

@@ -332,7 +332,7 @@ impl Shard {
             self.enqueue_memory(queue, message(index), qos, false);
         }
         for (index, queue) in refused {
-            self.discard_refused(queue, &message(index));
+            self.discard_message(queue, &message(index), DeathReason::MaxLen);
         }
     }
 

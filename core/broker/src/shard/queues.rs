@@ -159,6 +159,9 @@ impl Shard {
         let sources: Vec<Name> = queue.bound_to.iter().cloned().collect();
         let consumers: Vec<_> = queue.consumers.iter().cloned().collect();
         let owner = queue.owner;
+        if let Some(at) = queue.timer_ms {
+            self.queue_timers.remove(&(at, id));
+        }
         let leased: Vec<ClientId> = queue.leases.values().map(|lease| lease.client).collect();
         self.record_if(durable, &Decision::QueueDeleted { queue: id });
         for consumer in consumers {

@@ -66,11 +66,12 @@ impl Shard {
     /// An entry that a consumer had is refused for good.
     fn refuse(&mut self, id: QueueId, entry: u64, lease: &Lease, reason: DeathReason) {
         match &lease.memory {
+            None if self.dead_letters_of(id) => self.discard(id, &[entry], reason),
+            None => self.done_with(id, entry, lease),
             Some(kept) => {
-                self.discard_memory(id, &kept.message, reason);
+                self.discard_message(id, &kept.message, reason);
                 self.done_with(id, entry, lease);
             }
-            None => self.discard(id, &[entry], reason),
         }
     }
 

@@ -178,11 +178,7 @@ impl Shard {
             if let Err(refusal) = self.try_publish(ClientId(0), namespace, publish) {
                 tracing::warn!(%refusal, "a will can't be published");
             }
-            self.finish_frame();
-            let head = self.head;
-            for effect in std::mem::take(&mut self.after) {
-                self.effect_at(head, effect);
-            }
+            self.conclude_frame();
         }
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Policy {
     pub(crate) dead_letters: Option<DeadLetters>,
     /// How often an entry may come back.
     pub(crate) delivery_limit: Option<u32>,
+    /// Consumers are told how often it did (a quorum queue).
+    pub(crate) counts_deliveries: bool,
 }
 
 impl Policy {
@@ -63,6 +65,7 @@ impl Policy {
                 routing_key: text("x-dead-letter-routing-key").cloned(),
             }),
             delivery_limit: count("x-delivery-limit").and_then(|limit| u32::try_from(limit).ok()),
+            counts_deliveries: text("x-queue-type").is_some_and(|kind| kind == "quorum"),
         };
         (policy != Self::default()).then(|| Box::new(policy))
     }

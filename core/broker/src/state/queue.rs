@@ -4,7 +4,6 @@ use crate::api::*;
 use crate::sequence_set::SequenceSet;
 use crate::state::consumers::{Consumer, Consumers, Who};
 use crate::state::deadlines::{Deadlines, Sizes};
-use crate::state::exchange::argument;
 use crate::state::order::{Mode, Order};
 use crate::state::policy::Policy;
 use crate::state::rare::Rare;
@@ -85,7 +84,20 @@ pub(crate) struct Lease {
     pub(crate) rank: Option<u16>,
 }
 
+/// Who has an entry that waits: for its record to be read, or for the session that began it.
+pub(crate) const NOBODY: ClientId = ClientId(0);
+
 impl Lease {
+    /// A record's entry that waits.
+    pub(crate) fn of_nobody(rank: Option<u16>) -> Self {
+        Self {
+            client: NOBODY,
+            consumer: None,
+            memory: None,
+            rank,
+        }
+    }
+
     fn holder(&self) -> Who {
         (self.client, self.consumer.unwrap_or_default())
     }
@@ -135,13 +147,6 @@ impl Queue {
     /// Is it journaled?
     pub(crate) fn durable(&self) -> bool {
         self.declared.durable && !self.declared.exclusive
-    }
-
-    /// Was it declared as a quorum queue?
-    pub(crate) fn is_quorum(&self) -> bool {
-        argument(&self.declared.arguments, b"x-queue-type")
-            .and_then(Value::as_bytes)
-            .is_some_and(|kind| kind == "quorum")
     }
 
     /// Messages that wait for a consumer.
