@@ -342,8 +342,11 @@ impl Keys {
             let Some(parked) = self.parked.get_mut(&owner) else {
                 return;
             };
-            let Some((head, number)) = parked.pop_first() else {
+            let next = parked.pop_first();
+            if parked.is_empty() {
                 self.parked.remove(&owner);
+            }
+            let Some((head, number)) = next else {
                 return;
             };
             if let Some(lane) = self.lanes.get_mut(&number) {
@@ -353,10 +356,11 @@ impl Keys {
         }
     }
 
-    /// An entry of this lane is with this consumer now.
+    /// An entry of this lane is with this consumer now, or with nobody while its record is read: the lane stays with
+    /// who has it.
     pub(crate) fn leased(&mut self, number: u16, owner: Who) {
         let lane = self.lanes.entry(number).or_default();
-        lane.owner = Some(owner);
+        lane.owner.get_or_insert(owner);
         lane.unsettled += 1;
     }
 
@@ -387,5 +391,39 @@ fn unpark(parked: &mut BTreeMap<Who, BTreeSet<(u64, u16)>>, owner: Option<Who>, 
         if lanes.is_empty() {
             parked.remove(&owner);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Keys;
+    use crate::api::{ClientId, ConsumerKey};
+    use crate::state::order::Order;
+
+    #[test]
+    fn a_lane_stays_with_its_consumer_while_a_record_of_it_is_read() {
+        let mut order = Order::Keys(Keys::default());
+        order.key(3, 1, 3);
+        let (reader, consumer) = ((ClientId(0), ConsumerKey(0)), (ClientId(7), ConsumerKey(1)));
+        order.took(Some(3), 1);
+        let Order::Keys(keys) = &mut order else {
+            unreachable!()
+        };
+        keys.leased(3, consumer);
+        keys.park(3);
+        assert_eq!(keys.head(9), None, "its consumer can't take more");
+        // The second is read for a dead letter.
+        order.took(Some(3), 2);
+        let Order::Keys(keys) = &mut order else {
+            unreachable!()
+        };
+        keys.leased(3, reader);
+        keys.resume(consumer, 1);
+        assert_eq!(keys.head(9), Some((3, 3, Some(consumer))));
+        assert!(keys.parked.is_empty(), "nothing is left behind");
+        keys.settled(3);
+        assert_eq!(keys.free_head(9), None, "another entry is unsettled");
+        keys.settled(3);
+        assert_eq!(keys.free_head(9), Some((3, 3)));
     }
 }
