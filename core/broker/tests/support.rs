@@ -173,10 +173,20 @@ impl Peer {
     }
 
     pub async fn append(&mut self, topic: &'static str, key: &[u8], value: &str) -> Appended {
+        self.append_at(topic, key, value, now_ms()).await
+    }
+
+    pub async fn append_at(
+        &mut self,
+        topic: &'static str,
+        key: &[u8],
+        value: &str,
+        timestamp: i64,
+    ) -> Appended {
         let mut builder = BatchBuilder::new(BatchOptions::default());
         builder
             .append(&NewRecord {
-                timestamp: now_ms(),
+                timestamp,
                 key: Some(key),
                 value: Some(Pieces::One(value.as_bytes())),
                 headers: [Header {

@@ -382,23 +382,25 @@ fn find_time(
             Err(error) => tracing::error!(partition, %error, "a log can't be searched"),
         }
     } else {
-        // Batches of the whole log, by their headers; records of the best one.
-        let mut next = from;
-        while next < range.until {
-            let rest = LogRange {
-                from: next,
-                ..range
-            };
-            let Ok(sections) = reader.by_offset(rest, 1 << 20, true) else {
-                break;
-            };
-            let Some(last) = sections.last() else { break };
-            next = last.base_offset + i64::from(last.last_delta) + 1;
-            for section in &sections {
-                if section.max_timestamp > best.timestamp_ms {
+        // By what the files say of their batches; only the best one is read.
+        let mut greatest_batch = None;
+        let walked = reader.walk(range, &mut |entry| {
+            if greatest_batch.is_none_or(|(greatest, _)| entry.max_timestamp > greatest) {
+                greatest_batch = Some((entry.max_timestamp, entry.base_offset));
+            }
+            true
+        });
+        let read = walked.and_then(|()| match greatest_batch {
+            Some((_, from)) => reader.by_offset(LogRange { from, ..range }, 1, true),
+            None => Ok(Vec::new()),
+        });
+        match read {
+            Ok(sections) => {
+                if let Some(section) = sections.first() {
                     best = greatest(&section.batch).unwrap_or(best);
                 }
             }
+            Err(error) => tracing::error!(partition, %error, "a log can't be searched"),
         }
     }
     for batch in here {
