@@ -24,6 +24,7 @@ def main():
 
     import amqp_life  # noqa: F401  each module registers its cases
     import amqp_pika  # noqa: F401
+    import amqp_routes  # noqa: F401
     import bench_kafka  # noqa: F401
     import crossing  # noqa: F401
     import kafka_confluent  # noqa: F401

@@ -31,6 +31,8 @@ pub(super) fn cases() -> Vec<Case> {
         "pika/dead_letters_go_round",
         "pika/delivery_limit",
         "pika/queue_arguments",
+        "pika/random_topologies",
+        "pika/x_match_is_checked",
     ]
     .map(|name| driver("amqp", AMQP, Client::Python, name))
     .to_vec();

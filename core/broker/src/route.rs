@@ -5,7 +5,7 @@ mod matcher;
 mod pattern;
 mod targets;
 
-pub use headers::{headers_match, sorted};
+pub use headers::{check_arguments, headers_match, sorted};
 pub use matcher::Matcher;
 pub use pattern::{Pattern, PatternError, Token, check_amqp_pattern, check_mqtt_filter};
 pub(crate) use targets::Targets;

@@ -107,8 +107,8 @@ pub enum Refusal {
     /// The credit group, consumer or session is not this connection's, or is used twice.
     #[error("not yours or used twice: {0}")]
     Conflict(String),
-    /// The filter or pattern is too deep, or malformed.
-    #[error("bad pattern: {0}")]
+    /// A filter, pattern or binding that can't be matched: too deep, or malformed.
+    #[error("{0}")]
     BadPattern(String),
     /// The shard is closing or lost.
     #[error("the shard is not served here")]

@@ -3,10 +3,30 @@
 use crate::api::{Table, Value};
 use std::cmp::Ordering;
 
+/// Can a binding be made with these arguments? `x-match` is one of those that [`headers_match`] knows.
+///
+/// # Errors
+///
+/// What is wrong, as RabbitMQ says it.
+pub fn check_arguments(arguments: &Table) -> Result<(), String> {
+    let given = arguments.iter().find(|(name, _)| name == "x-match");
+    match given.map(|(_, value)| value.as_bytes()) {
+        None => Ok(()),
+        Some(None) => Err("Invalid x-match field type; expected longstr".to_owned()),
+        Some(Some(mode)) => match &mode[..] {
+            b"all" | b"any" | b"all-with-x" | b"any-with-x" => Ok(()),
+            mode => Err(format!(
+                "Invalid x-match field value <<\"{}\">>; expected all, any, all-with-x, or any-with-x",
+                mode.escape_ascii()
+            )),
+        },
+    }
+}
+
 /// Does a binding with these arguments take a message with these headers? Both are sorted by name, as
 /// [`sorted`] does it; of headers of one name each is compared with one argument of that name.
 ///
-/// `x-match` is `all` (if it is missing or unknown, too), `any`, `all-with-x` or `any-with-x`; without `-with-x`,
+/// `x-match` is `all` (if it is missing, too), `any`, `all-with-x` or `any-with-x`; without `-with-x`,
 /// arguments whose names begin with `x-` are not compared. An argument without a value asks only whether the header is
 /// there. Types are not compared: numbers are equal by value.
 pub fn headers_match(arguments: &Table, headers: &Table) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::api::*;
 use crate::event::Event as Decision;
-use crate::route::check_amqp_pattern;
+use crate::route::{check_amqp_pattern, check_arguments};
 use crate::shard::Shard;
 use crate::state::apply::first_level;
 use crate::state::exchange::argument;
@@ -158,10 +158,14 @@ impl Shard {
         let Some(source) = names.exchanges.get(&binding.source) else {
             return Err(Refusal::NotFound(Noun::Exchange, binding.source));
         };
-        if source.declared.kind == ExchangeKind::Topic {
-            check_amqp_pattern(&binding.routing_key)
-                .map_err(|error| Refusal::BadPattern(error.to_string()))?;
-        }
+        let checked = match source.declared.kind {
+            ExchangeKind::Topic => {
+                check_amqp_pattern(&binding.routing_key).map_err(|error| error.to_string())
+            }
+            ExchangeKind::Headers => check_arguments(&binding.arguments),
+            _ => Ok(()),
+        };
+        checked.map_err(Refusal::BadPattern)?;
         if source.has_binding(&binding) {
             return Ok(Reply::Done);
         }
