@@ -1,181 +1,130 @@
-//! Load, and what it costs the broker: CPU seconds per million messages at full speed and at a steady rate, and the
-//! latency that clients see at that rate.
+//! The load program: what a broker gets through, what it costs in CPU time, and the latency that clients see, at full
+//! speed and at a steady rate.
+//!
+//! One thread drives all connections of a load (`engine`), with a peer for each (`peers`); `plan` says what is sent,
+//! `connect` makes it so, `measure` runs it once.
 
-mod amqp;
-mod kafka;
-mod mqtt;
+mod book;
+mod connect;
+mod engine;
+mod figure;
+mod measure;
+mod peers;
+mod plan;
+mod resume;
+mod wire;
 
 use crate::cli::{BenchArgs, Scenario};
-use crate::clients::Clients;
-use crate::harness::{Gateway, GatewayOptions, Launcher, Target, cpu_time};
+use crate::harness::{Gateway, GatewayOptions, Launcher, Target};
 use anyhow::{Context as _, ensure};
-use hdrhistogram::Histogram;
-use serde_json::{Value, json};
+use figure::Figure;
+use measure::Broker;
+use plan::Plan;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use serde::Serialize;
+use serde_json::json;
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
-/// Bytes of an AMQP or MQTT message.
-const BODY: usize = 128;
-
-/// What a load did: how long it took from the first message sent to the last one received, and how long each message
-/// took from when it was due, if it was paced.
-struct Done {
-    seconds: f64,
-    latency: Option<Value>,
-}
-
-/// How a load is sent.
-#[derive(Clone, Copy)]
-struct Pace {
-    messages: u64,
-    /// Messages per second; as fast as the window allows when not given.
-    rate: Option<u64>,
-}
+/// What is measured when nothing is named.
+const USUAL: [Scenario; 5] = [
+    Scenario::Kafka,
+    Scenario::Amqp,
+    Scenario::Mqtt0,
+    Scenario::Mqtt1,
+    Scenario::Fanout,
+];
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
-    let (_gateway, target, pid) = broker(args)?;
-    let clients = Clients::new(&args.clients_dir);
-    let all = [
-        Scenario::Kafka,
-        Scenario::Amqp,
-        Scenario::Mqtt0,
-        Scenario::Mqtt1,
-    ];
-    let scenarios = if args.scenarios.is_empty() {
-        &all[..]
+    allow_many_files();
+    let (_gateway, broker) = broker(args)?;
+    let scenarios: Vec<Scenario> = if args.scenarios.is_empty() {
+        let spoken = |scenario: &Scenario| {
+            let protocol = Plan::named(*scenario).protocol;
+            protocol.address(&broker.target).is_ok()
+        };
+        USUAL.into_iter().filter(spoken).collect()
     } else {
-        &args.scenarios
+        args.scenarios.clone()
     };
+    println!("{}", figure::HEADER);
     let mut figures = Vec::new();
-    let mut number = 0;
-    for &scenario in scenarios {
-        let full = Pace {
-            messages: args.messages,
-            rate: None,
-        };
-        let paced = Pace {
-            messages: args.rate * args.paced_s,
-            rate: Some(args.rate),
-        };
-        for (pace, runs) in [(full, args.runs.max(1)), (paced, 1)] {
-            let mut measured = Vec::new();
-            for _ in 0..runs {
-                number += 1;
-                measured.push(measure(scenario, pace, number, &target, &clients, pid)?);
+    for scenario in scenarios {
+        let plan = Plan::named(scenario).with(&args.load, &args.pace);
+        for plan in plan.loops(&args.pace) {
+            let runs: Vec<Vec<Figure>> = (0..args.runs.max(1))
+                .map(|_| measure::measure(&plan, &broker))
+                .collect::<anyhow::Result<_>>()?;
+            for median in Figure::medians(&runs) {
+                println!("{}", median.row());
+                figures.push(median);
             }
-            measured.sort_by(|a, b| cpu_of(a).total_cmp(&cpu_of(b)));
-            let figure = measured.swap_remove(measured.len() / 2);
-            println!("{figure}");
-            figures.push(figure);
         }
     }
     if let Some(file) = &args.json {
-        let text = format!("{:#}\n", json!({"figures": figures}));
-        fs::write(file, text).with_context(|| format!("write {}", file.display()))?;
+        write_json(file, &json!({"figures": figures}))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn broker(args: &BenchArgs) -> anyhow::Result<(Option<Gateway>, Target, i32)> {
-    if args.target.is_foreign() {
-        let pid = args
-            .pid
-            .context("whose CPU time? name the broker's process with --pid")?;
-        return Ok((None, Target::foreign(&args.target), pid));
+/// A named load, made short, in each of its loops: everything must come.
+pub(crate) fn brief(scenario: Scenario, target: &Target) -> anyhow::Result<()> {
+    let broker = Broker {
+        name: "broker".to_owned(),
+        target: target.clone(),
+        pid: None,
+    };
+    for plan in Plan::named(scenario).brief() {
+        for figure in measure::measure(&plan, &broker)? {
+            let (pace, missing) = (&figure.pace, figure.missing);
+            ensure!(missing == 0, "{pace}: {missing} messages never came");
+            ensure!(figure.published > 0, "{pace}: nothing was sent");
+            let latency = figure.delivery;
+            ensure!(
+                latency.count == figure.delivered && latency.p50_us > 0.0,
+                "{pace}: latencies of {} of {} deliveries",
+                latency.count,
+                figure.delivered
+            );
+        }
     }
+    Ok(())
+}
+
+/// The broker that is named, or a gateway that is started.
+fn broker(args: &BenchArgs) -> anyhow::Result<(Option<Gateway>, Broker)> {
+    if args.target.is_foreign() {
+        let broker = Broker {
+            name: "broker".to_owned(),
+            target: Target::foreign(&args.target),
+            pid: args.pid,
+        };
+        return Ok((None, broker));
+    }
+    ensure!(
+        args.pid.is_none(),
+        "--pid is for a broker that runs already"
+    );
     let launcher = Launcher::new(args.target.gateway.as_deref(), &args.target.set);
     let gateway = launcher.start(&GatewayOptions::default())?;
-    let (target, pid) = (gateway.target().clone(), gateway.pid()?);
-    Ok((Some(gateway), target, pid))
-}
-
-fn measure(
-    scenario: Scenario,
-    pace: Pace,
-    number: u32,
-    target: &Target,
-    clients: &Clients,
-    pid: i32,
-) -> anyhow::Result<Value> {
-    // Whatever the run before left to do is done first.
-    sleep(Duration::from_millis(700));
-    let name = format!("bench-{}-{number}", std::process::id());
-    let before = cpu_time(pid)?;
-    let done = match scenario {
-        Scenario::Kafka => kafka::run(target, clients, &name, pace),
-        Scenario::Amqp => amqp::run(target.amqp()?, &name, pace),
-        Scenario::Mqtt0 => mqtt::run(target.mqtt()?, &name, 0, pace),
-        Scenario::Mqtt1 => mqtt::run(target.mqtt()?, &name, 1, pace),
-    }
-    .with_context(|| format!("{scenario:?}"))?;
-    let cpu = (cpu_time(pid)? - before).as_secs_f64();
-    let settings = match scenario {
-        Scenario::Kafka => {
-            "1 KiB, acks=all, one partition, no compression, librdkafka; linger 5 ms, paced 0 ms"
-        }
-        Scenario::Amqp => {
-            "128 B persistent, durable queue, confirms, prefetch 1000, one ack each, window 1000"
-        }
-        Scenario::Mqtt0 => "128 B QoS 0, one to one, window 1000",
-        Scenario::Mqtt1 => "128 B QoS 1, one to one, window 100",
+    let broker = Broker {
+        name: "omnilog".to_owned(),
+        target: gateway.target().clone(),
+        pid: Some(gateway.pid()?),
     };
-    Ok(json!({
-        "scenario": format!("{scenario:?}").to_lowercase(),
-        "settings": settings,
-        "pace": pace.rate.map_or(json!("full"), |rate| json!(rate)),
-        "messages": pace.messages,
-        "messages_per_s": (pace.messages as f64 / done.seconds).round(),
-        "broker_cpu_s_per_million": (cpu / pace.messages as f64 * 1e8).round() / 100.0,
-        "latency": done.latency,
-    }))
+    Ok((Some(gateway), broker))
 }
 
-fn cpu_of(figure: &Value) -> f64 {
-    figure["broker_cpu_s_per_million"]
-        .as_f64()
-        .unwrap_or(f64::MAX)
+/// As many connections as this process may have, and brokers that it starts.
+fn allow_many_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Without, a load of thousands of connections says itself what it lacks.
+    _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// Latencies from when messages were due, in microseconds.
-struct Latencies(Histogram<u64>);
-
-impl Latencies {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self(Histogram::new(3)?))
-    }
-
-    fn record(&mut self, due_ns: u64, start: Instant) -> anyhow::Result<()> {
-        let now = start.elapsed().as_nanos() as u64;
-        Ok(self.0.record(now.saturating_sub(due_ns) / 1000)?)
-    }
-
-    fn summary(&self) -> Value {
-        json!({
-            "p50_us": self.0.value_at_quantile(0.5),
-            "p99_us": self.0.value_at_quantile(0.99),
-            "p99.9_us": self.0.value_at_quantile(0.999),
-            "max_us": self.0.max(),
-        })
-    }
-}
-
-/// Sleeps until message `number` is due and returns that time in nanoseconds after the start.
-fn await_due(start: Instant, number: u64, rate: u64) -> u64 {
-    let due = Duration::from_nanos(number * 1_000_000_000 / rate);
-    sleep(due.saturating_sub(start.elapsed()));
-    due.as_nanos() as u64
-}
-
-/// A body that carries a number in front.
-fn body(number: u64) -> [u8; BODY] {
-    let mut body = [0x5a; BODY];
-    body[..8].copy_from_slice(&number.to_be_bytes());
-    body
-}
-
-fn all_came(received: u64, sent: u64) -> anyhow::Result<()> {
-    ensure!(received == sent, "{received} of {sent} messages came");
-    Ok(())
+fn write_json(file: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+    let text = format!("{}\n", serde_json::to_string_pretty(value)?);
+    fs::write(file, text).with_context(|| format!("write {}", file.display()))
 }

@@ -1,7 +1,11 @@
 //! The command line.
 
+mod bench;
+
+pub(crate) use bench::{BenchArgs, LoadArgs, Loop, PaceArgs, Scenario};
+
 use crate::case::Case;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// Black-box conformance suites and load for Omnilog, or for another broker of the same protocol.
@@ -18,13 +22,13 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Print the names of the cases.
     List(SelectArgs),
-    /// Measure the broker's CPU time and the latency its clients see.
+    /// Load a broker: what it gets through, its CPU time, and the latency its clients see.
     Bench(BenchArgs),
 }
 
 #[derive(Debug, Args, Clone, Default)]
 pub(crate) struct SelectArgs {
-    /// Only these suites (kafka, amqp, mqtt, crossing, faults); all when none is named.
+    /// Only these suites (kafka, amqp, mqtt, crossing, load, faults); all when none is named.
     #[arg(long = "suite", value_name = "SUITE")]
     pub(crate) suites: Vec<String>,
     /// Only cases whose `suite/name` contains one of these.
@@ -86,49 +90,6 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
     /// Write the results here as JSON.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-    /// Where the drivers in other languages lie.
-    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/clients"))]
-    pub(crate) clients_dir: PathBuf,
-}
-
-/// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Scenario {
-    /// Kafka produce + fetch, 1 KiB, acks=all, through librdkafka.
-    Kafka,
-    /// AMQP 128 B, durable queue, persistent, confirms, consume and ack one by one.
-    Amqp,
-    /// MQTT 128 B QoS 0, one publisher to one subscriber.
-    Mqtt0,
-    /// MQTT 128 B QoS 1, one publisher to one subscriber.
-    Mqtt1,
-}
-
-#[derive(Debug, Args, Clone)]
-pub(crate) struct BenchArgs {
-    #[command(flatten)]
-    pub(crate) target: TargetArgs,
-    /// What to measure; everything when none is named.
-    #[arg(long = "scenario", value_enum)]
-    pub(crate) scenarios: Vec<Scenario>,
-    /// The process whose CPU time is read, when the broker runs already. Its children count too.
-    #[arg(long)]
-    pub(crate) pid: Option<i32>,
-    /// Messages of a run at full speed.
-    #[arg(long, default_value_t = 300_000)]
-    pub(crate) messages: u64,
-    /// Runs at full speed; the one with the median CPU time is reported.
-    #[arg(long, default_value_t = 3)]
-    pub(crate) runs: usize,
-    /// Messages per second of the paced run.
-    #[arg(long, default_value_t = 1_000)]
-    pub(crate) rate: u64,
-    /// How long the paced run lasts.
-    #[arg(long, default_value_t = 10)]
-    pub(crate) paced_s: u64,
-    /// Write the figures here as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
     /// Where the drivers in other languages lie.

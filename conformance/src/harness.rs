@@ -6,6 +6,6 @@ mod small_disk;
 mod target;
 
 pub(crate) use gateway::{Gateway, GatewayOptions, Launcher};
-pub(crate) use proc_stat::cpu_time;
+pub(crate) use proc_stat::{Seen, Watch};
 pub(crate) use small_disk::SmallDisk;
 pub(crate) use target::Target;

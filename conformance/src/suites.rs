@@ -4,6 +4,7 @@ mod amqp;
 mod crossing;
 mod faults;
 mod kafka;
+mod load;
 mod mqtt;
 
 use crate::case::{Case, Client, Run, Speaks};
@@ -15,6 +16,7 @@ pub(crate) fn all() -> Vec<Case> {
         amqp::cases(),
         mqtt::cases(),
         crossing::cases(),
+        load::cases(),
         faults::cases(),
     ]
     .concat()

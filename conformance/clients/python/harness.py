@@ -48,8 +48,6 @@ class Target:
         self.mqtt = self._split(args.mqtt)
         self.prefix = args.prefix
         self.phase = args.phase
-        self.count = args.count
-        self.rate = args.rate
 
     @staticmethod
     def _split(address):

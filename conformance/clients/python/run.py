@@ -18,14 +18,11 @@ def main():
         parser.add_argument(name)
     parser.add_argument("--prefix", default="try")
     parser.add_argument("--phase", type=int, default=1)
-    parser.add_argument("--count", type=int, default=0)
-    parser.add_argument("--rate", type=int, default=0)
     args = parser.parse_args()
 
     import amqp_life  # noqa: F401  each module registers its cases
     import amqp_pika  # noqa: F401
     import amqp_routes  # noqa: F401
-    import bench_kafka  # noqa: F401
     import crossing  # noqa: F401
     import kafka_confluent  # noqa: F401
     import mqtt_paho  # noqa: F401

@@ -196,6 +196,67 @@ impl Client {
         Ok(())
     }
 
+    /// Declares durable queues, all before the first answer is awaited.
+    pub(crate) fn declare_queues(&mut self, names: &[String]) -> anyhow::Result<()> {
+        let mut out = Vec::new();
+        for name in names {
+            let mut args = vec![0, 0];
+            short(&mut args, name);
+            args.push(0b10);
+            args.extend([0; 4]);
+            put_method(&mut out, 1, (50, 10), &args);
+        }
+        self.stream.write_all(&out)?;
+        names
+            .iter()
+            .try_for_each(|_| self.expect((50, 11)).map(drop))
+    }
+
+    /// Binds queues to an exchange with an empty key, all before the first answer is awaited.
+    pub(crate) fn bind_queues(&mut self, queues: &[String], exchange: &str) -> anyhow::Result<()> {
+        let mut out = Vec::new();
+        for queue in queues {
+            let mut args = vec![0, 0];
+            short(&mut args, queue);
+            short(&mut args, exchange);
+            args.extend([0; 6]);
+            put_method(&mut out, 1, (50, 20), &args);
+        }
+        self.stream.write_all(&out)?;
+        queues
+            .iter()
+            .try_for_each(|_| self.expect((50, 21)).map(drop))
+    }
+
+    /// A consumer for each of these queues, on the one channel; their answers are left to be read.
+    pub(crate) fn consume_all(
+        &mut self,
+        queues: &[&String],
+        prefetch: u16,
+        no_ack: bool,
+    ) -> anyhow::Result<()> {
+        let mut args = vec![0; 4];
+        args.extend(prefetch.to_be_bytes());
+        args.push(0);
+        self.call((60, 10), &args, (60, 11))?;
+        let mut out = Vec::new();
+        for queue in queues {
+            let mut args = vec![0, 0];
+            short(&mut args, queue);
+            short(&mut args, "");
+            args.push(u8::from(no_ack) << 1);
+            args.extend([0; 4]);
+            put_method(&mut out, 1, (60, 20), &args);
+        }
+        Ok(self.stream.write_all(&out)?)
+    }
+
+    /// The connection, and what was already read from it.
+    pub(crate) fn into_stream(self) -> (TcpStream, Vec<u8>) {
+        let read_ahead = self.reader.buffer().to_vec();
+        (self.stream, read_ahead)
+    }
+
     pub(crate) fn confirm(&mut self) -> anyhow::Result<()> {
         self.call((85, 10), &[0], (85, 11))?;
         Ok(())
@@ -312,6 +373,17 @@ pub(crate) fn put_method(out: &mut Vec<u8>, channel: u16, method: Method, args: 
 
 /// basic.publish of a persistent message, with its content.
 pub(crate) fn put_publish(out: &mut Vec<u8>, exchange: &str, key: &str, body: &[u8]) {
+    put_message(out, exchange, key, true, body);
+}
+
+/// basic.publish with its content.
+pub(crate) fn put_message(
+    out: &mut Vec<u8>,
+    exchange: &str,
+    key: &str,
+    is_persistent: bool,
+    body: &[u8],
+) {
     let mut args = vec![0, 0];
     short(&mut args, exchange);
     short(&mut args, key);
@@ -321,7 +393,7 @@ pub(crate) fn put_publish(out: &mut Vec<u8>, exchange: &str, key: &str, body: &[
     header.extend((body.len() as u64).to_be_bytes());
     // delivery-mode is the fourth property.
     header.extend(0x1000u16.to_be_bytes());
-    header.push(2);
+    header.push(if is_persistent { 2 } else { 1 });
     put_frame(out, FRAME_HEADER, 1, &header);
     for part in body.chunks(FRAME_MAX - 8) {
         put_frame(out, FRAME_BODY, 1, part);

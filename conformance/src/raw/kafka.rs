@@ -277,10 +277,10 @@ fn put_varint(out: &mut Vec<u8>, value: i64) {
 }
 
 /// Reads big-endian fields in order.
-struct Cursor<'a>(&'a [u8]);
+pub(crate) struct Cursor<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Cursor<'a> {
-    fn bytes(&mut self, count: usize) -> anyhow::Result<&'a [u8]> {
+    pub(crate) fn bytes(&mut self, count: usize) -> anyhow::Result<&'a [u8]> {
         let (bytes, rest) = self
             .0
             .split_at_checked(count)
@@ -289,28 +289,32 @@ impl<'a> Cursor<'a> {
         Ok(bytes)
     }
 
-    fn skip(&mut self, count: usize) -> anyhow::Result<()> {
+    pub(crate) fn skip(&mut self, count: usize) -> anyhow::Result<()> {
         self.bytes(count).map(|_| ())
     }
 
-    fn i16(&mut self) -> anyhow::Result<i16> {
+    pub(crate) fn i16(&mut self) -> anyhow::Result<i16> {
         Ok(i16::from_be_bytes(self.bytes(2)?.try_into()?))
     }
 
-    fn i32(&mut self) -> anyhow::Result<i32> {
+    pub(crate) fn i32(&mut self) -> anyhow::Result<i32> {
         Ok(i32::from_be_bytes(self.bytes(4)?.try_into()?))
     }
 
-    fn i64(&mut self) -> anyhow::Result<i64> {
+    pub(crate) fn i64(&mut self) -> anyhow::Result<i64> {
         Ok(i64::from_be_bytes(self.bytes(8)?.try_into()?))
     }
 
-    fn string(&mut self) -> anyhow::Result<()> {
-        let size = self.i16()?.max(0) as usize;
-        self.skip(size)
+    pub(crate) fn string(&mut self) -> anyhow::Result<()> {
+        self.text().map(|_| ())
     }
 
-    fn varint(&mut self) -> anyhow::Result<i64> {
+    pub(crate) fn text(&mut self) -> anyhow::Result<&'a [u8]> {
+        let size = self.i16()?.max(0) as usize;
+        self.bytes(size)
+    }
+
+    pub(crate) fn varint(&mut self) -> anyhow::Result<i64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.bytes(1)?[0];

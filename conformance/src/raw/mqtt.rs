@@ -36,11 +36,6 @@ impl Packets {
         }
     }
 
-    /// Is nothing left of what was read from the stream?
-    pub(crate) fn is_drained(&self) -> bool {
-        self.buffer.is_empty()
-    }
-
     pub(crate) fn next(&mut self) -> anyhow::Result<Packet> {
         loop {
             match mqttbytes::v4::read(&mut self.buffer, PACKET_MAX) {
@@ -105,9 +100,9 @@ impl Client {
         Ok(self.stream.write_all(&out)?)
     }
 
-    /// Parts the stream's two directions.
-    pub(crate) fn split(self) -> (TcpStream, Packets) {
-        (self.stream, self.packets)
+    /// The connection, and what was already read from it.
+    pub(crate) fn into_stream(self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.packets.buffer.to_vec())
     }
 
     pub(crate) fn subscribe(&mut self, filter: &str, qos: QoS) -> anyhow::Result<()> {

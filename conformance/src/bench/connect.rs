@@ -1,0 +1,194 @@
+//! Makes what a load needs on the broker, connects its publishers and subscribers, and puts them into the engine.
+
+use super::engine::{Engine, Pace};
+use super::peers::{amqp, kafka, mqtt};
+use super::plan::{Plan, Protocol};
+use crate::harness::Target;
+use crate::raw;
+use anyhow::Context as _;
+use mqttbytes::QoS;
+
+/// Declarations sent before their answers are awaited.
+const PIPELINE: usize = 500;
+
+/// A plan's connections, subscribed and ready. `name` makes its topics and queues its own.
+pub(super) fn connect(plan: &Plan, name: &str, target: &Target) -> anyhow::Result<Engine> {
+    let mut engine = Engine::new()?;
+    add(&mut engine, plan, name, target)?;
+    Ok(engine)
+}
+
+pub(super) fn add(
+    engine: &mut Engine,
+    plan: &Plan,
+    name: &str,
+    target: &Target,
+) -> anyhow::Result<()> {
+    plan.check()?;
+    let topics: Vec<String> = (0..plan.topics)
+        .map(|n| topic_name(plan, name, n))
+        .collect();
+    match plan.protocol {
+        Protocol::Mqtt => add_mqtt(engine, plan, name, target.mqtt()?, &topics),
+        Protocol::Amqp => add_amqp(engine, plan, name, target.amqp()?, &topics),
+        Protocol::Kafka => add_kafka(engine, plan, target.kafka()?, &topics),
+    }
+    .with_context(|| format!("connecting {}", plan.scenario))
+}
+
+pub(super) fn topic_name(plan: &Plan, name: &str, number: usize) -> String {
+    match plan.protocol {
+        Protocol::Mqtt => format!("{name}/t{number}"),
+        _ => format!("{name}-t{number}"),
+    }
+}
+
+impl Plan {
+    /// The pace of a plan's measured part.
+    pub(super) fn pace(&self) -> Pace<'static> {
+        Pace {
+            rate: self.rate,
+            messages: self.messages,
+            seconds: self.seconds,
+            undelivered_max: self.undelivered_max.max(1),
+            copies: self.copies(),
+            has_acks: self.has_acks(),
+            may_lose: self.protocol == Protocol::Mqtt && self.qos == 0,
+            ..Pace::default()
+        }
+    }
+
+    fn has_acks(&self) -> bool {
+        match self.protocol {
+            Protocol::Mqtt => self.qos > 0,
+            Protocol::Amqp => self.window > 0,
+            Protocol::Kafka => self.acks != 0,
+        }
+    }
+
+    /// The topics that publisher `number` writes: all, each beginning elsewhere.
+    fn written_by<'a>(&self, number: usize, topics: &'a [String]) -> Vec<&'a String> {
+        let first = number % topics.len();
+        let order = topics[first..].iter().chain(&topics[..first]);
+        order.collect()
+    }
+}
+
+fn add_mqtt(
+    engine: &mut Engine,
+    plan: &Plan,
+    name: &str,
+    address: &str,
+    topics: &[String],
+) -> anyhow::Result<()> {
+    let qos = if plan.qos == 0 {
+        QoS::AtMostOnce
+    } else {
+        QoS::AtLeastOnce
+    };
+    for of in 0..plan.subscribers {
+        let mut client = raw::mqtt::Client::open(address, &format!("{name}-s{of}"), true)?;
+        for (number, topic) in topics.iter().enumerate() {
+            if plan.takes(of, number) {
+                client.subscribe(topic, qos)?;
+            }
+        }
+        let (stream, read_ahead) = client.into_stream();
+        let peer = Box::new(mqtt::Subscriber::default());
+        engine.add(stream, &read_ahead, peer, false)?;
+    }
+    for of in 0..plan.publishers {
+        let client = raw::mqtt::Client::open(address, &format!("{name}-p{of}"), true)?;
+        let own: Vec<String> = plan.written_by(of, topics).into_iter().cloned().collect();
+        let (bytes, window) = (plan.payload_bytes, plan.window as usize);
+        let peer = Box::new(mqtt::Publisher::new(&own, bytes, plan.qos, window));
+        let (stream, read_ahead) = client.into_stream();
+        engine.add(stream, &read_ahead, peer, true)?;
+    }
+    Ok(())
+}
+
+fn add_amqp(
+    engine: &mut Engine,
+    plan: &Plan,
+    name: &str,
+    address: &str,
+    queues: &[String],
+) -> anyhow::Result<()> {
+    let exchange = format!("{name}-x");
+    let mut client = raw::amqp::Client::open(address)?;
+    if plan.fan {
+        client.declare_exchange(&exchange, "fanout")?;
+    }
+    for part in queues.chunks(PIPELINE) {
+        client.declare_queues(part)?;
+        if plan.fan {
+            client.bind_queues(part, &exchange)?;
+        }
+    }
+    for of in 0..plan.subscribers {
+        let mut client = raw::amqp::Client::open(address)?;
+        let own: Vec<&String> = (0..queues.len())
+            .filter(|&number| plan.takes(of, number))
+            .map(|number| &queues[number])
+            .collect();
+        client.consume_all(&own, plan.prefetch, plan.ack_batch == 0)?;
+        let (stream, read_ahead) = client.into_stream();
+        let peer = Box::new(amqp::Consumer::new(plan.ack_batch));
+        engine.add(stream, &read_ahead, peer, false)?;
+    }
+    for of in 0..plan.publishers {
+        let mut client = raw::amqp::Client::open(address)?;
+        if plan.window > 0 {
+            client.confirm()?;
+        }
+        let addresses: Vec<(String, String)> = if plan.fan {
+            vec![(exchange.clone(), String::new())]
+        } else {
+            plan.written_by(of, queues)
+                .into_iter()
+                .map(|queue| (String::new(), queue.clone()))
+                .collect()
+        };
+        let (stream, read_ahead) = client.into_stream();
+        let peer =
+            amqp::Publisher::new(&addresses, plan.payload_bytes, plan.persistent, plan.window);
+        engine.add(stream, &read_ahead, Box::new(peer), true)?;
+    }
+    Ok(())
+}
+
+fn add_kafka(
+    engine: &mut Engine,
+    plan: &Plan,
+    address: &str,
+    topics: &[String],
+) -> anyhow::Result<()> {
+    let mut client = raw::kafka::Client::open(address)?;
+    for topic in topics {
+        client.create_with(topic, &[])?;
+        client.create(topic)?;
+    }
+    for of in 0..plan.subscribers {
+        let own = (0..topics.len())
+            .filter(|&number| plan.takes(of, number))
+            .map(|number| topics[number].clone());
+        let peer = Box::new(kafka::Fetcher::new(own));
+        let client = raw::kafka::Client::open(address)?;
+        engine.add(client.stream, &[], peer, false)?;
+    }
+    for of in 0..plan.publishers {
+        let own: Vec<String> = plan.written_by(of, topics).into_iter().cloned().collect();
+        let peer = kafka::Producer::new(
+            &own,
+            plan.payload_bytes,
+            plan.batch(),
+            plan.acks,
+            plan.requests_max,
+            plan.rate.is_none(),
+        );
+        let client = raw::kafka::Client::open(address)?;
+        engine.add(client.stream, &[], Box::new(peer), true)?;
+    }
+    Ok(())
+}
