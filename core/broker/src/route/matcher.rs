@@ -16,8 +16,9 @@ use sharded::Sharded;
 use smallvec::SmallVec;
 use std::collections::HashSet;
 
-/// Nodes that one match may visit in vain, at the most: hostile patterns (`#.a.#.b.#`, `+/+/+`...) cost no more.
-const STEPS_MAX: usize = 100_000;
+/// Nodes that one match may visit in vain, at the most: hostile patterns (`#.a.#.b.#`, `+/+/+`...) cost no more. It is
+/// what fourteen levels take of which each may be any or this one.
+const STEPS_MAX: usize = 1 << 15;
 
 /// No node, no targets.
 const NONE: u32 = u32::MAX;

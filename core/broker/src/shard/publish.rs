@@ -88,6 +88,7 @@ impl Shard {
         self.check_size(&publish)?;
         let provenance = self.check_address(namespace, &first.envelope.address)?;
         self.check_keys(namespace, provenance, &publish.records)?;
+        let mut reserved = None;
         if let Some(dedupe) = publish.dedupe {
             let session = self.state.sessions.get(&dedupe.session);
             let session = session.ok_or_else(|| {
@@ -99,14 +100,7 @@ impl Shard {
                     duplicate: true,
                 });
             }
-            let durable = session.durable();
-            self.record_if(
-                durable,
-                &Decision::IncomingReserved {
-                    session: dedupe.session,
-                    packet_id: dedupe.packet_id,
-                },
-            );
+            reserved = Some((dedupe, session.durable()));
         }
         self.ensure_log(namespace, provenance, &first.envelope.address);
         let routes: Vec<Arc<Route>> = publish
@@ -122,6 +116,20 @@ impl Shard {
                 )
             })
             .collect();
+        if routes.iter().any(|route| route.cut_short) {
+            // Somebody who wants it may not have been found, so nobody is told that it is safe.
+            let what = "the patterns and the path are too involved";
+            return Err(Refusal::Limit(what.to_owned()));
+        }
+        if let Some((dedupe, durable)) = reserved {
+            self.record_if(
+                durable,
+                &Decision::IncomingReserved {
+                    session: dedupe.session,
+                    packet_id: dedupe.packet_id,
+                },
+            );
+        }
         let Publish { batch, records, .. } = publish;
         let spread = routes
             .first()

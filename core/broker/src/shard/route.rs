@@ -18,6 +18,7 @@ struct Takers {
     /// The QoS granted, and whose own messages a queue does not want.
     queues: BTreeMap<QueueId, (u8, Option<Name>)>,
     by_headers: bool,
+    cut_short: bool,
 }
 
 impl Takers {
@@ -197,7 +198,11 @@ impl Shard {
                 }
             }
         }
-        let by_headers = takers.by_headers;
+        let (by_headers, cut_short) = (takers.by_headers, takers.cut_short);
+        if cut_short {
+            let head = String::from_utf8_lossy(head);
+            tracing::warn!(%head, "a match was cut short: patterns and path are too involved");
+        }
         let queues = takers
             .queues
             .into_iter()
@@ -211,6 +216,7 @@ impl Shard {
             queues,
             topic: self.log_of(names, provenance, head),
             by_headers,
+            cut_short,
         }
     }
 
@@ -248,7 +254,7 @@ impl Shard {
             }
             for key in keys {
                 let headers = table.as_ref().unwrap_or(&none);
-                exchange.route(key.words, &key.spelled, headers, &mut |destination| {
+                let whole = exchange.route(key.words, &key.spelled, headers, &mut |destination| {
                     matched = true;
                     match destination {
                         Destination::Queue(queue) => {
@@ -259,6 +265,7 @@ impl Shard {
                         Destination::Exchange(exchange) => next.push(exchange.clone()),
                     }
                 });
+                takers.cut_short |= !whole;
             }
             if !matched {
                 next.extend(exchange.alternate().cloned());
@@ -311,7 +318,8 @@ impl Shard {
             Target::Bound(_) => {}
         };
         let filters = &names.routes.filters;
-        filters.matches_from(levels, wildcards_at_root, &mut found);
+        let whole = filters.matches_from(levels, wildcards_at_root, &mut found);
+        takers.cut_short |= !whole;
         let Some(headers) = amq_topic.filter(|_| !exchanges.is_empty()) else {
             return;
         };

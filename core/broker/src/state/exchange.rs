@@ -175,14 +175,14 @@ impl Exchange {
     }
 
     /// The destinations of a message with this key, in words and spelled out, and these headers, sorted; one may come
-    /// several times.
+    /// several times. `false`: the match was cut short.
     pub(crate) fn route(
         &self,
         words: &[&[u8]],
         key: &[u8],
         headers: &Table,
         found: &mut dyn FnMut(&Destination),
-    ) {
+    ) -> bool {
         let mut under = |key: &[u8]| {
             if let Some(destinations) = self.keys.get(key) {
                 destinations.each(&mut |destination, _| found(destination));
@@ -191,7 +191,7 @@ impl Exchange {
         match self.declared.kind {
             ExchangeKind::Direct => under(key),
             ExchangeKind::Fanout => under(b""),
-            ExchangeKind::Topic => self.patterns.matches(words, found),
+            ExchangeKind::Topic => return self.patterns.matches(words, found),
             ExchangeKind::Headers => {
                 for ((destination, _), arguments) in &self.bindings {
                     if arguments.iter().any(|asked| headers_match(asked, headers)) {
@@ -200,6 +200,7 @@ impl Exchange {
                 }
             }
         }
+        true
     }
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct Route {
     pub(crate) topic: Option<TopicId>,
     /// A headers exchange had a say: messages with other headers go elsewhere.
     pub(crate) by_headers: bool,
+    /// A match was cut short: more queues than these may want it.
+    pub(crate) cut_short: bool,
 }
 
 /// One queue of a route.
@@ -113,9 +115,9 @@ impl<T: Ord + Clone> Patterns<T> {
         self.matcher.beginning_with(level, wild, found);
     }
 
-    /// Every target whose pattern matches these levels.
-    pub(crate) fn matches(&self, levels: &[&[u8]], found: &mut dyn FnMut(&T)) {
-        self.matches_from(levels, true, found);
+    /// Every target whose pattern matches these levels; `false`: the match was cut short.
+    pub(crate) fn matches(&self, levels: &[&[u8]], found: &mut dyn FnMut(&T)) -> bool {
+        self.matches_from(levels, true, found)
     }
 
     /// The same; unless `wildcards_at_root`, only patterns whose first level is literally the first of these.
@@ -124,10 +126,8 @@ impl<T: Ord + Clone> Patterns<T> {
         levels: &[&[u8]],
         wildcards_at_root: bool,
         found: &mut dyn FnMut(&T),
-    ) {
-        if !self.matcher.matches(levels, !wildcards_at_root, found) {
-            tracing::warn!("a match was cut short: patterns and path are too involved");
-        }
+    ) -> bool {
+        self.matcher.matches(levels, !wildcards_at_root, found)
     }
 }
 
