@@ -16,7 +16,7 @@ use support::*;
 /// A filter of 200 levels: of the first nine some are `+`, another choice for each number. All of them have to be
 /// followed nearly to the end of a path of as many levels `a`, where none matches.
 fn subscription(number: u32) -> Subscription {
-    let wild = |level| level < 9 && number >> level & 1 == 1;
+    let wild = |level: u32| level < 9 && number >> level & 1 == 1;
     let levels = (0..199).map(|level| if wild(level) { "+" } else { "a" });
     let filter = levels.chain(["b"]).collect::<Vec<_>>().join("/");
     Subscription {
