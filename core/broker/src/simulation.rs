@@ -14,7 +14,9 @@
 
 mod amqp;
 mod facts;
+mod finish;
 mod kafka;
+mod life;
 mod messages;
 mod modes;
 mod mqtt;
@@ -61,7 +63,7 @@ fn run_seeds(count: u64, run: impl Fn(u64) + Sync) {
 #[test]
 fn what_was_acknowledged_survives_any_loss_of_power() {
     run_seeds(number("OMNILOG_SIM_SEEDS", 200), |seed| {
-        World::new(seed).run();
+        World::run_seed(seed);
     });
 }
 

@@ -1,0 +1,270 @@
+//! A life of the server: from a start, which is compared with what was, to the stop or crash after it.
+
+use crate::link::LinkJob;
+use crate::server::{Input, read_message};
+use crate::shard::Shard;
+use crate::simulation::modes::delivered_entry;
+use crate::simulation::view::{View, difference, view};
+use crate::simulation::world::World;
+use crate::state::State;
+use omnilog_ledger::{Journal, LocalJournal, Lsn, Preparer, SectionReader, ShardId, Syncer};
+use parking_lot::Mutex;
+use rand::RngExt;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The live views as of those frames that a later start found last.
+#[derive(Default)]
+pub(super) struct Witnessed {
+    /// The last frame of each start, as an earlier run of the seed told; empty: this is that run.
+    pub(super) wanted: Vec<Lsn>,
+    /// The last frame of each start of this run.
+    pub(super) found: Vec<Lsn>,
+    views: Arc<Mutex<BTreeMap<Lsn, View>>>,
+}
+
+/// From a start to the stop or crash after it.
+pub(super) struct Life {
+    pub(super) shard: Shard,
+    /// `None`: the journal syncs by itself.
+    pub(super) syncer: Option<Syncer>,
+    pub(super) preparer: Option<Preparer>,
+    pub(super) reader: Arc<dyn SectionReader>,
+    pub(super) inputs: VecDeque<Input>,
+    pub(super) link_jobs: Vec<LinkJob>,
+    pub(super) window_jobs: Vec<crate::shard::WindowJob>,
+    pub(super) checkpoint: Option<crate::shard::CheckpointJob>,
+    pub(super) compaction: Option<Box<crate::shard::CompactionJob>>,
+}
+
+/// Whatever is held has its record.
+fn check_records(state: &State, reader: &dyn SectionReader) {
+    let there = |what: &str, sequence: u64| {
+        let sequence = state
+            .original(sequence)
+            .map_or(sequence, |(original, _)| original);
+        let section = reader
+            .by_sequence(ShardId(0), sequence)
+            .expect("files that can be read");
+        assert!(
+            section.is_some(),
+            "{what} holds {sequence}, and its record is gone"
+        );
+    };
+    for queue in state.queues.values().filter(|queue| queue.durable()) {
+        let name = String::from_utf8_lossy(&queue.declared.name);
+        for (first, last) in queue.held().iter_runs() {
+            for sequence in first..=last {
+                there(&name, sequence);
+            }
+        }
+    }
+    for names in &state.namespaces {
+        for (topic, sequence) in names.retained.all() {
+            there(&String::from_utf8_lossy(&topic), sequence);
+        }
+    }
+}
+
+impl World {
+    /// Opens the journal, compares what is replayed with what was, and starts the shard.
+    pub(super) fn start(&mut self) {
+        let dir = Path::new("/broker");
+        let open = || LocalJournal::open(&self.env, dir, self.options.clone(), Arc::new(|| {}));
+        let mut opened = open();
+        let again = opened.is_err() && self.tight;
+        if again {
+            // Without space for a file there is no start, and nothing is lost by trying.
+            self.files.set_capacity(u64::MAX);
+            opened = open();
+            // The start that failed has sealed the last file.
+            self.clean = false;
+        }
+        let (mut journal, recovery) = opened.expect("a journal that opens");
+        let last = recovery.last_lsn();
+        assert!(
+            last >= self.synced,
+            "frames up to {} were durable and {last} is the last",
+            self.synced
+        );
+        // A start that failed for want of space may have closed the file that said so.
+        assert!(
+            recovery.clean() == (self.clean && last > 0) || again && !recovery.clean(),
+            "a clean stop is known as one"
+        );
+        let names = &self.config.namespaces;
+        let replay = || {
+            let (state, _) =
+                State::recover(names, &journal, &recovery, ShardId(0)).expect("a state");
+            view(&state)
+        };
+        let replayed = replay();
+        assert_eq!(replayed, replay(), "replaying twice differs");
+        let (state, _) = State::recover(names, &journal, &recovery, ShardId(0)).expect("a state");
+        check_records(&state, &*journal.reader());
+        let start = self.witnessed.found.len();
+        self.witnessed.found.push(last);
+        let later = self.witnessed.wanted.iter().skip(start + 1);
+        let later: BTreeSet<Lsn> = later.copied().collect();
+        if last > 0 && !self.witnessed.wanted.is_empty() {
+            let views = self.witnessed.views.lock();
+            let live = views.get(&last).expect("a view of the last frame");
+            assert!(
+                *live == replayed,
+                "the replayed state differs from the live one as of frame {last}:{}",
+                difference(live, &replayed)
+            );
+        }
+        let syncer = journal.syncer();
+        let preparer = self.chance(50).then(|| journal.preparer());
+        let reader = journal.reader();
+        let random = self.env.random.clone();
+        let (mut shard, _) = Shard::open(
+            ShardId(0),
+            self.config.clone(),
+            Box::new(journal),
+            &recovery,
+            Box::new(move || random.next_u64()),
+            self.now(),
+        )
+        .expect("a shard that opens");
+        drop(recovery);
+        let views = self.witnessed.views.clone();
+        if later.contains(&shard.head) {
+            views.lock().insert(shard.head, view(&shard.state));
+        }
+        if !later.is_empty() {
+            shard.witness = Some(Box::new(move |lsn, state| {
+                if later.contains(&lsn) {
+                    views.lock().insert(lsn, view(state));
+                }
+            }));
+        }
+        self.life = Some(Life {
+            shard,
+            syncer: Some(syncer),
+            preparer,
+            reader,
+            inputs: VecDeque::new(),
+            link_jobs: Vec::new(),
+            window_jobs: Vec::new(),
+            checkpoint: None,
+            compaction: None,
+        });
+        self.clean = false;
+        for at in 0..self.peers.len() {
+            self.join(at);
+        }
+    }
+
+    /// The power fails, the process is killed, or it stops.
+    pub(super) fn end_life(&mut self) {
+        let dice = self.random.random_range(0..10);
+        if dice < 2 {
+            let count = self.life.as_ref().map_or(0, |life| life.inputs.len());
+            self.step(count);
+            self.input(Input::Stop);
+            self.step(1);
+            // Without space even a stop can't be noted.
+            self.clean = self
+                .life
+                .as_ref()
+                .is_some_and(|life| !life.shard.holds_frames());
+        }
+        self.life = None;
+        if dice < 4 {
+            self.files.kill_process();
+        } else {
+            self.files.lose_power();
+        }
+        self.clock
+            .advance(Duration::from_millis(self.random.random_range(0..20_000)));
+    }
+
+    pub(super) fn sync(&mut self) {
+        if let Some(syncer) = self.life.as_ref().and_then(|life| life.syncer.as_ref()) {
+            syncer.step();
+            self.synced = syncer.synced();
+        }
+    }
+
+    /// Work that a server does on threads of their own.
+    pub(super) fn work(&mut self) {
+        let Some(life) = &mut self.life else { return };
+        if !life.link_jobs.is_empty() {
+            let job = life.link_jobs.remove(0);
+            let pulled = job.run(&*life.reader);
+            life.inputs.push_back(Input::Pulled(Box::new(pulled)));
+        }
+        if let Some(job) = life.window_jobs.pop() {
+            let seen = job.run(&*life.reader);
+            life.inputs.push_back(Input::Windowed(Box::new(seen)));
+        }
+        if let Some(job) = life.checkpoint.take() {
+            job.run(&mut || {});
+        }
+        if let Some(job) = &mut life.compaction
+            && !job.step([512, 8 << 10, 1 << 20][self.random.random_range(0..3)])
+        {
+            life.compaction = None;
+        }
+        if let Some(preparer) = &mut life.preparer {
+            let prepared = preparer.step();
+            assert!(
+                prepared.is_ok() || self.tight,
+                "the next file can't be prepared: {prepared:?}"
+            );
+        }
+    }
+
+    /// The sequencer takes a step over some of the inputs.
+    pub(super) fn step(&mut self, count: usize) {
+        let now = self.now();
+        let Some(life) = &mut self.life else { return };
+        let count = count.min(life.inputs.len());
+        let mut inputs: Vec<Input> = life.inputs.drain(..count).collect();
+        let before = life.shard.head;
+        for input in &inputs {
+            if let Input::Command {
+                client,
+                correlation,
+                ..
+            } = input
+                && let Some(peer) = self.peers.iter_mut().find(|peer| peer.client == *client)
+                && let Some(asked) = peer.pending.get_mut(correlation)
+            {
+                asked.decided_after = before;
+            }
+        }
+        life.shard.step(now, &mut inputs);
+        life.link_jobs.extend(life.shard.take_link_jobs());
+        life.window_jobs.extend(life.shard.take_window_jobs());
+        for mut job in life.shard.take_exhumations() {
+            job.message = read_message(&job.record, &*life.reader);
+            life.inputs.push_back(Input::Exhumed(Box::new(job)));
+        }
+        if let Some(job) = life.shard.take_checkpoint_job() {
+            life.checkpoint = Some(job);
+        }
+        if let Some(job) = life.shard.take_compaction_job() {
+            life.compaction = Some(job);
+        }
+        assert_eq!(life.shard.failure(), None);
+        self.synced = life.syncer.as_ref().map_or(Lsn::MAX, Syncer::synced);
+        let synced = self.synced;
+        let mut keyed = Vec::new();
+        for peer in &mut self.peers {
+            let mut parcels = Vec::new();
+            if peer.mailbox.try_take(&mut parcels) {
+                keyed.extend(parcels.iter().filter_map(delivered_entry));
+                for parcel in &parcels {
+                    peer.check_not_early(parcel, synced);
+                }
+                peer.inbox.extend(parcels);
+            }
+        }
+        self.check_modes(keyed);
+    }
+}
