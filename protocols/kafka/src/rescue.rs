@@ -44,6 +44,16 @@ pub(crate) fn refusal(refusal: &Refusal) -> ResponseError {
     }
 }
 
+/// The code of a position that can't be stored: what a broker's storage can't do now, its coordinator can't (as
+/// `GroupMetadataManager` has it), and clients try again.
+pub(crate) fn commit(no: &Refusal) -> ResponseError {
+    match no {
+        Refusal::DiskFull => ResponseError::CoordinatorNotAvailable,
+        Refusal::ShardLost => ResponseError::NotCoordinator,
+        no => refusal(no),
+    }
+}
+
 /// The code of a group's no.
 pub(crate) fn group(error: GroupError) -> ResponseError {
     match error {
@@ -65,4 +75,26 @@ pub(crate) fn group(error: GroupError) -> ResponseError {
 /// Bytes that are no request end the connection, as in Apache Kafka: there is nothing to answer.
 pub(crate) fn codec(error: CodecError) -> ConnectionError {
     ConnectionError::violation(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Refusal, ResponseError, commit, refusal};
+
+    #[test]
+    fn a_position_that_waits_for_space_is_committed_again() {
+        assert_eq!(
+            refusal(&Refusal::DiskFull),
+            ResponseError::KafkaStorageError
+        );
+        assert_eq!(
+            commit(&Refusal::DiskFull),
+            ResponseError::CoordinatorNotAvailable
+        );
+        assert!(commit(&Refusal::DiskFull).is_retriable());
+        assert_eq!(
+            commit(&Refusal::NoPartition),
+            refusal(&Refusal::NoPartition)
+        );
+    }
 }

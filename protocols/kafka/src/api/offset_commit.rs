@@ -123,7 +123,7 @@ impl Exchange for OffsetCommit {
         match answer {
             Answer::Group(GroupReply::Commit(Ok(each))) => {
                 for (place, result) in each.into_iter().enumerate() {
-                    let code = result.err().map_or(0, |no| rescue::refusal(&no).code());
+                    let code = result.err().map_or(0, |no| rescue::commit(&no).code());
                     self.set(place, code);
                 }
             }
