@@ -25,6 +25,7 @@ def main():
     import amqp_routes  # noqa: F401
     import crossing  # noqa: F401
     import kafka_confluent  # noqa: F401
+    import kafka_transactions  # noqa: F401
     import mqtt_paho  # noqa: F401
 
     case = CASES.get(args.case)

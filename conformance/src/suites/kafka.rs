@@ -22,6 +22,12 @@ pub(super) fn cases() -> Vec<Case> {
         "confluent/headers",
         "confluent/acks",
         "confluent/large_messages",
+        "confluent/transaction_commit_and_abort",
+        "confluent/transaction_open_hides_what_follows",
+        "confluent/transaction_fences_the_one_before",
+        "confluent/transaction_consume_produce",
+        "confluent/transaction_times_out",
+        "confluent/transaction_timeout_too_long",
     ]
     .map(|name| driver("kafka", KAFKA, Client::Python, name))
     .to_vec();
@@ -55,6 +61,12 @@ pub(super) fn cases() -> Vec<Case> {
         KAFKA,
         Client::Python,
         "confluent/committed_survive_restart",
+    ));
+    cases.push(restarted(
+        "kafka",
+        KAFKA,
+        Client::Python,
+        "confluent/transaction_survives_restart",
     ));
     cases
 }

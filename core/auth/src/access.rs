@@ -22,6 +22,8 @@ pub enum Resource<'a> {
     Name(&'a [u8], &'a [u8]),
     /// A consumer group.
     Group(&'a [u8], &'a [u8]),
+    /// A transactional id, in its namespace.
+    Transaction(&'a [u8], &'a [u8]),
 }
 
 /// Decides what a principal may do.

@@ -182,6 +182,7 @@ fn append(topic: &str, batch: &Bytes) -> Command {
         batch: batch.clone(),
         wait: Wait::Durable,
         keyless: false,
+        transactional_id: None,
     })
 }
 

@@ -13,6 +13,7 @@ mod refusal;
 mod reply;
 mod session;
 mod topic;
+mod transaction;
 mod value;
 
 pub use address::*;
@@ -28,4 +29,5 @@ pub use refusal::*;
 pub use reply::*;
 pub use session::*;
 pub use topic::*;
+pub use transaction::*;
 pub use value::*;

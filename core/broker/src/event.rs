@@ -249,6 +249,50 @@ pub(crate) enum Event {
         first: u64,
         bytes: Vec<u64>,
     },
+    /// A producer took over a transactional id; what was open was ended before.
+    TransactionsInitialised {
+        namespace: NamespaceId,
+        id: Name,
+        producer: i64,
+        epoch: i16,
+        last_producer: i64,
+        last_epoch: i16,
+        timeout_ms: u32,
+        at_ms: i64,
+    },
+    /// Partitions and groups are in the id's transaction, which begins with them.
+    TransactionJoined {
+        namespace: NamespaceId,
+        id: Name,
+        partitions: Vec<u64>,
+        groups: Vec<Name>,
+        at_ms: i64,
+    },
+    /// Positions that count when the transaction is committed.
+    TransactionOffsets {
+        namespace: NamespaceId,
+        id: Name,
+        group: Name,
+        offsets: Vec<(TopicId, GroupOffset)>,
+    },
+    /// A transaction's marker: the frame's section says where.
+    Marked {
+        section: u32,
+        committed: bool,
+    },
+    /// The transaction is over, after its markers; the id's epoch is this from now on.
+    TransactionEnded {
+        namespace: NamespaceId,
+        id: Name,
+        committed: bool,
+        epoch: i16,
+        at_ms: i64,
+    },
+    /// A transactional id that nobody used for long.
+    TransactionalForgotten {
+        namespace: NamespaceId,
+        id: Name,
+    },
 }
 
 /// The durable queues that hold a record.

@@ -1,6 +1,8 @@
 //! Reading for links: what Kafka clients wrote, taken apart away from the sequencer.
 
 use crate::api::{Address, Envelope, Name, Provenance, StoredBatch};
+use crate::shard::BatchFields;
+use crate::state::transactions::Aborted;
 use bytes::{Bytes, BytesMut};
 use omnilog_ledger::{LogRange, Section, SectionReader};
 use omnilog_record::{HEADER_BYTES, RecordBatch};
@@ -22,6 +24,8 @@ pub(crate) struct LinkJob {
     pub(crate) files: Vec<u32>,
     /// Batches that are in memory, with base offset and base sequence; empty: they must be read.
     pub(crate) here: Vec<(i64, u64, Arc<StoredBatch>)>,
+    /// Aborted transactions: their batches are passed over.
+    pub(crate) aborted: Vec<Aborted>,
 }
 
 /// What a link's reader found.
@@ -61,6 +65,9 @@ impl LinkJob {
         };
         if !self.here.is_empty() {
             for (base_offset, base_sequence, stored) in &self.here {
+                if self.is_aborted(*base_offset, &stored.batch) {
+                    continue;
+                }
                 let base = (*base_offset, *base_sequence);
                 pulled.batches.extend(take_apart(stored, base, &self.topic));
             }
@@ -78,6 +85,9 @@ impl LinkJob {
                     pulled.next_offset = last.base_offset + i64::from(last.last_delta) + 1;
                 }
                 for section in &sections {
+                    if self.is_aborted(section.base_offset, &section.batch) {
+                        continue;
+                    }
                     let stored = stored_batch(section);
                     let base = (section.base_offset, section.base_sequence);
                     pulled
@@ -92,6 +102,20 @@ impl LinkJob {
             }
         }
         pulled
+    }
+
+    /// Does a batch belong to an aborted transaction?
+    fn is_aborted(&self, base_offset: i64, batch: &[u8]) -> bool {
+        if self.aborted.is_empty() {
+            return false;
+        }
+        let Some(fields) = BatchFields::read(batch).filter(BatchFields::is_transactional) else {
+            return false;
+        };
+        self.aborted.iter().any(|aborted| {
+            aborted.producer == fields.producer_id
+                && (aborted.first_offset..=aborted.last_offset).contains(&base_offset)
+        })
     }
 }
 

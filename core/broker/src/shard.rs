@@ -38,6 +38,7 @@ mod steps;
 mod subscribe;
 mod timers;
 mod topics;
+mod transactions;
 mod turns;
 mod windows;
 
@@ -46,6 +47,7 @@ use crate::link::LinkJob;
 use crate::server::{Input, Parcel};
 use crate::state::{IdMap, State};
 use crate::tail::Tail;
+pub(crate) use append::BatchFields;
 #[cfg(test)]
 pub(crate) use checkpoint::CheckpointJob;
 use checkpoint::Progress;
@@ -147,6 +149,8 @@ pub(crate) struct Shard {
     held: space::Held,
     /// Who is blocked for want of memory.
     pressure: pressure::Pressure,
+    /// Transactional ids by the time they are looked at: to abort what is open, or to forget them.
+    transaction_timers: BTreeSet<(i64, NamespaceId, Name)>,
     /// Sees the state as of each frame.
     #[cfg(test)]
     pub(crate) witness: Option<Witness>,
@@ -297,8 +301,8 @@ impl Shard {
             Command::Get(queue, no_ack) => {
                 return self.get(client, namespace, correlation, &queue, no_ack);
             }
-            Command::FindOffset(topic, partition, at) => {
-                return self.find_offset(client, namespace, correlation, &topic, partition, at);
+            Command::FindOffset(find) => {
+                return self.find_offset(client, namespace, correlation, &find);
             }
             Command::OpenSession(open) => {
                 return self.open_session(client, namespace, correlation, open);
@@ -322,6 +326,13 @@ impl Shard {
                 self.delete_records(namespace, &topic, partition, offset)
             }
             Command::InitProducer => self.init_producer(),
+            Command::InitTransactions(init) => self.init_transactions(namespace, &init),
+            Command::Enlist(transactor, what) => self.enlist(namespace, &transactor, what),
+            Command::OffsetsInTransaction(commit) => self.offsets_in_transaction(namespace, commit),
+            Command::EndTransaction(transactor, commit) => {
+                self.end_transaction(namespace, &transactor, commit)
+            }
+            Command::UnstableOffsets(group) => self.unstable_offsets(namespace, &group),
             Command::CommitOffsets(group, offsets) => {
                 self.commit_offsets(namespace, group, offsets)
             }

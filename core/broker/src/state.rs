@@ -20,6 +20,7 @@ pub(crate) mod routes;
 pub(crate) mod saved;
 pub(crate) mod session;
 pub(crate) mod small_map;
+pub(crate) mod transactions;
 
 use crate::api::*;
 use foldhash::fast::FixedState;

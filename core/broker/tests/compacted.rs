@@ -33,6 +33,7 @@ async fn append(peer: &mut Peer, batch: Bytes) -> Result<Reply, Refusal> {
         batch,
         wait: Wait::Durable,
         keyless: false,
+        transactional_id: None,
     };
     peer.ask(Command::Append(append)).await
 }

@@ -201,6 +201,7 @@ impl Peer {
             batch: builder.finish().unwrap().to_bytes(),
             wait: Wait::Durable,
             keyless: false,
+            transactional_id: None,
         };
         match self.ask(Command::Append(append)).await {
             Ok(Reply::Appended(appended)) => appended,
@@ -220,6 +221,7 @@ impl Peer {
             wait_ms_max: 2000,
             bytes_min: 1,
             bytes_max: 1 << 20,
+            committed: false,
         };
         match self.ask(Command::Fetch(fetch)).await {
             Ok(Reply::Fetched(mut parts)) => parts.remove(0).expect("a partition"),

@@ -14,7 +14,13 @@ use support::*;
 
 async fn offset(peer: &mut Peer, at: OffsetAt) -> (i64, i64) {
     let topic = TopicRef::Name(Bytes::from_static(b"readings"));
-    match peer.ask(Command::FindOffset(topic, 0, at)).await {
+    let find = FindOffset {
+        topic,
+        partition: 0,
+        at,
+        committed: false,
+    };
+    match peer.ask(Command::FindOffset(find)).await {
         Ok(Reply::Offset(found)) => (found.offset, found.timestamp_ms),
         other => panic!("{other:?}"),
     }

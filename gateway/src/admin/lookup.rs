@@ -9,8 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use omnilog_broker::{
-    Command, Fetch, FetchPartition, Fetched, Listed, Listing, ListingPage, Name, NamespaceId,
-    OffsetAt, QueueKind, Refusal, Reply, TopicRef,
+    Command, Fetch, FetchPartition, Fetched, FindOffset, Listed, Listing, ListingPage, Name,
+    NamespaceId, OffsetAt, QueueKind, Refusal, Reply, TopicRef,
 };
 use omnilog_record::{Record, RecordBatch};
 use serde::Deserialize;
@@ -287,8 +287,13 @@ async fn offset_at(
     wanted: &Wanted,
     at: OffsetAt,
 ) -> Result<i64, (StatusCode, String)> {
-    let command = Command::FindOffset(topic.clone(), wanted.partition, at);
-    match ask(&admin.broker, namespace, command).await {
+    let find = FindOffset {
+        topic: topic.clone(),
+        partition: wanted.partition,
+        at,
+        committed: false,
+    };
+    match ask(&admin.broker, namespace, Command::FindOffset(find)).await {
         Some(Ok(Reply::Offset(found))) => Ok(found.offset),
         other => Err(refused(other)),
     }
@@ -312,6 +317,7 @@ async fn fetch(
         wait_ms_max: 0,
         bytes_min: 0,
         bytes_max: WINDOW_BYTES,
+        committed: false,
     };
     match ask(&admin.broker, namespace, Command::Fetch(fetch)).await {
         Some(Ok(Reply::Fetched(mut parts))) => match parts.pop() {

@@ -253,6 +253,8 @@ fn least(settings: &Settings) -> Vec<(&'static str, i128, i128)> {
         kafka.idle_ms_max >= 1000,
         kafka.session_timeout_ms_min >= 1,
         kafka.group_members_max >= 1,
+        kafka.transaction_timeout_ms_max >= 1,
+        kafka.transactional_id_expiration_ms >= 1,
         amqp.frame_bytes_max >= 4096,
         amqp.message_bytes_max >= 1 << 10,
         mqtt.packet_bytes_max >= 1 << 10,

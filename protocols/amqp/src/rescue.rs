@@ -237,6 +237,10 @@ pub(crate) fn fault(refusal: &Refusal, method: MethodId, vhost: &[u8]) -> Fault 
         | Refusal::OutOfOrderSequence
         | Refusal::DuplicateSequence
         | Refusal::InvalidProducerEpoch
+        | Refusal::InvalidProducerMapping
+        | Refusal::ProducerFenced
+        | Refusal::InvalidTransactionState
+        | Refusal::InvalidTransactionTimeout
         | Refusal::InvalidPartitions => (Code::InternalError, refusal.to_string().into()),
     };
     Fault::new(code, method, text)

@@ -49,7 +49,7 @@ fn encode_fetch(bencher: Bencher<'_, '_>, partitions: i32) {
         high_watermark: 1000,
         last_stable_offset: 1000,
         log_start_offset: 0,
-        read_committed: false,
+        aborted: None,
         batches: vec![batch.clone(); 4],
     });
     let topic = FetchReplyTopic {

@@ -3,6 +3,8 @@
 //! An api begins with its decoded request. It answers at once, or asks the broker or a group
 //! coordinator for its parts and goes on as an [`Exchange`] until the last answer is there.
 
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 mod api_versions;
 mod create_partitions;
 mod create_topics;
@@ -12,6 +14,7 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod end_txn;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -29,6 +32,8 @@ mod operations;
 mod produce;
 mod settings;
 mod sync_group;
+mod transactions;
+mod txn_offset_commit;
 
 pub(crate) use api_versions::unsupported as unsupported_api_versions;
 
@@ -169,6 +174,10 @@ pub(crate) fn begin(call: &mut Call<'_>, body: &Bytes) -> Result<Begun, Connecti
         Api::DeleteTopics => delete_topics::begin(call, decode(call, body)?),
         Api::DeleteRecords => delete_records::begin(call, &decode(call, body)?),
         Api::InitProducerId => init_producer_id::begin(call, &decode(call, body)?),
+        Api::AddPartitionsToTxn => add_partitions_to_txn::begin(call, &decode(call, body)?),
+        Api::AddOffsetsToTxn => add_offsets_to_txn::begin(call, &decode(call, body)?),
+        Api::EndTxn => end_txn::begin(call, &decode(call, body)?),
+        Api::TxnOffsetCommit => txn_offset_commit::begin(call, &decode(call, body)?),
         Api::OffsetForLeaderEpoch => offset_for_leader_epoch::begin(call, &decode(call, body)?),
         Api::DescribeConfigs => describe_configs::begin(call, decode(call, body)?),
         Api::CreatePartitions => create_partitions::begin(call, decode(call, body)?),

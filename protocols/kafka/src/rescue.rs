@@ -40,6 +40,10 @@ pub(crate) fn refusal(refusal: &Refusal) -> ResponseError {
         Refusal::Limit(_) => ResponseError::PolicyViolation,
         Refusal::Conflict(_) => ResponseError::InvalidRequest,
         Refusal::BadPattern(_) => ResponseError::InvalidTopicException,
+        Refusal::InvalidProducerMapping => ResponseError::InvalidProducerIdMapping,
+        Refusal::ProducerFenced => ResponseError::ProducerFenced,
+        Refusal::InvalidTransactionState => ResponseError::InvalidTxnState,
+        Refusal::InvalidTransactionTimeout => ResponseError::InvalidTransactionTimeout,
         Refusal::ShardLost => ResponseError::NotLeaderOrFollower,
     }
 }

@@ -35,6 +35,10 @@ pub(crate) fn reason_of(refusal: &Refusal) -> ReasonCode {
         | Refusal::DuplicateSequence
         | Refusal::InvalidProducerEpoch
         | Refusal::InvalidSetting(_)
+        | Refusal::InvalidProducerMapping
+        | Refusal::ProducerFenced
+        | Refusal::InvalidTransactionState
+        | Refusal::InvalidTransactionTimeout
         | Refusal::InvalidPartitions => ReasonCode::UnspecifiedError,
     }
 }
@@ -77,6 +81,10 @@ pub(crate) fn may_drop_publish(refusal: &Refusal) -> bool {
         | Refusal::InvalidProducerEpoch
         | Refusal::InvalidSetting(_)
         | Refusal::InvalidPartitions
+        | Refusal::InvalidProducerMapping
+        | Refusal::ProducerFenced
+        | Refusal::InvalidTransactionState
+        | Refusal::InvalidTransactionTimeout
         | Refusal::DiskFull
         | Refusal::Limit(_)
         | Refusal::Conflict(_)

@@ -24,7 +24,7 @@ pub enum Command {
     /// → [`Reply::Fetched`], one for each partition, in order.
     Fetch(Fetch),
     /// → [`Reply::Offset`]
-    FindOffset(TopicRef, i32, OffsetAt),
+    FindOffset(FindOffset),
     /// The end offset of a leader epoch (KIP-320): the largest known epoch not above it, and where it ends.
     /// → [`Reply::Offset`]
     EpochEnd(TopicRef, i32, i32),
@@ -32,6 +32,18 @@ pub enum Command {
     DeleteRecords(TopicRef, i32, i64),
     /// A producer id of its own for an idempotent producer. → [`Reply::Producer`]
     InitProducer,
+
+    // Transactions.
+    /// Fences whoever had the transactional id, and aborts what they left open. → [`Reply::Producer`]
+    InitTransactions(InitTransactions),
+    /// → [`Reply::Committed`], one for each partition, or one for the group; if one is refused, none is taken in.
+    Enlist(Transactor, Enlist),
+    /// → [`Reply::Committed`], one for each position.
+    OffsetsInTransaction(OffsetsInTransaction),
+    /// Commits (`true`) or aborts. → [`Reply::Done`] when all of it is journaled.
+    EndTransaction(Transactor, bool),
+    /// Partitions for which an open transaction is to commit a position of this group. → [`Reply::Unstable`]
+    UnstableOffsets(Name),
 
     // Consumer groups: what of them is kept.
     /// Journaled together; a topic that isn't there is refused by itself. → [`Reply::Committed`]

@@ -58,6 +58,10 @@ pub struct BrokerConfig {
     pub commands_bytes_max: u64,
     /// MQTT shared subscriptions give each topic's messages to one member while it has any of them.
     pub shared_by_key: bool,
+    /// The longest that a transaction may be open, in milliseconds (Kafka's `transaction.max.timeout.ms`).
+    pub transaction_timeout_ms_max: u32,
+    /// A transactional id that nobody used for so many milliseconds is forgotten (`transactional.id.expiration.ms`).
+    pub transactional_id_expiration_ms: i64,
 }
 
 impl Default for BrokerConfig {
@@ -85,6 +89,8 @@ impl Default for BrokerConfig {
             memory_queues_bytes_max: 1 << 30,
             commands_bytes_max: 256 << 20,
             shared_by_key: false,
+            transaction_timeout_ms_max: 15 * 60 * 1000,
+            transactional_id_expiration_ms: 7 * DAY_MS,
         }
     }
 }

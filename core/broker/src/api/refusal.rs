@@ -110,6 +110,18 @@ pub enum Refusal {
     /// A filter, pattern or binding that can't be matched: too deep, or malformed.
     #[error("{0}")]
     BadPattern(String),
+    /// The transactional id is not this producer's.
+    #[error("the producer id is not that of the transactional id")]
+    InvalidProducerMapping,
+    /// Another producer has taken over the transactional id, or its transaction's time was over.
+    #[error("a newer producer has the transactional id")]
+    ProducerFenced,
+    /// The transaction is not open, or does not take in what was asked.
+    #[error("invalid transaction state")]
+    InvalidTransactionState,
+    /// The transaction's timeout is none, or longer than allowed.
+    #[error("invalid transaction timeout")]
+    InvalidTransactionTimeout,
     /// The shard is closing or lost.
     #[error("the shard is not served here")]
     ShardLost,

@@ -1,6 +1,6 @@
 //! Logs: topics with partitions, as Kafka clients see them.
 
-use crate::api::{Name, TopicId, Wait};
+use crate::api::{AbortedTransaction, Name, TopicId, Wait};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +86,8 @@ pub struct Append {
     pub wait: Wait,
     /// A record has no key, and the topic is compacted. The client finds out; protocols leave it `false`.
     pub keyless: bool,
+    /// The transactional id of a producer with one: needed for batches of transactions.
+    pub transactional_id: Option<Name>,
 }
 
 /// The reply to an [`Append`].
@@ -110,6 +112,8 @@ pub struct Fetch {
     pub bytes_min: u32,
     /// How much to return; the first batch is returned whatever its size.
     pub bytes_max: u32,
+    /// Only what is decided in every transaction (`isolation.level=read_committed`): up to the last stable offset.
+    pub committed: bool,
 }
 
 /// One partition of a [`Fetch`].
@@ -138,6 +142,22 @@ pub struct Fetched {
     pub last_stable_offset: i64,
     /// The first log-live offset.
     pub log_start_offset: i64,
+    /// Aborted transactions among the batches, where only what is committed was asked for: in the order of their first
+    /// offsets.
+    pub aborted: Vec<AbortedTransaction>,
+}
+
+/// Asking for an offset (ListOffsets).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindOffset {
+    /// The topic.
+    pub topic: TopicRef,
+    /// The partition.
+    pub partition: i32,
+    /// Which offset.
+    pub at: OffsetAt,
+    /// The log ends at the last stable offset.
+    pub committed: bool,
 }
 
 /// Which offset is asked for (ListOffsets).

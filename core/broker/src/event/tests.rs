@@ -174,6 +174,71 @@ fn written() -> Vec<(Event, &'static str)> {
             },
             "2b 09 ac02 02 0a ac02",
         ),
+        (
+            Event::TransactionsInitialised {
+                namespace: NamespaceId(0),
+                id: Bytes::from_static(b"t"),
+                producer: 5,
+                epoch: 2,
+                last_producer: -1,
+                last_epoch: -1,
+                timeout_ms: 60_000,
+                at_ms: 9,
+            },
+            "2c0001740a040101e0d40312",
+        ),
+        (
+            Event::TransactionJoined {
+                namespace: NamespaceId(0),
+                id: Bytes::from_static(b"t"),
+                partitions: vec![7],
+                groups: vec![Bytes::from_static(b"g")],
+                at_ms: 9,
+            },
+            "2d000174010701016712",
+        ),
+        (
+            Event::TransactionOffsets {
+                namespace: NamespaceId(0),
+                id: Bytes::from_static(b"t"),
+                group: Bytes::from_static(b"g"),
+                offsets: vec![(
+                    TopicId(3),
+                    GroupOffset {
+                        topic: Bytes::from_static(b"orders"),
+                        partition: 1,
+                        offset: 42,
+                        leader_epoch: -1,
+                        metadata: Bytes::new(),
+                    },
+                )],
+            },
+            "2e00017401670103066f726465727302540100",
+        ),
+        (
+            Event::Marked {
+                section: 1,
+                committed: true,
+            },
+            "2f0101",
+        ),
+        (
+            Event::TransactionEnded {
+                namespace: NamespaceId(0),
+                id: Bytes::from_static(b"t"),
+                committed: false,
+                epoch: 3,
+                at_ms: 9,
+            },
+            "30000174000612",
+        ),
+        (
+            Event::TransactionalForgotten {
+                namespace: NamespaceId(0),
+                id: Bytes::from_static(b"t"),
+            },
+            "31000174",
+        ),
     ]
 }
 

@@ -344,7 +344,18 @@ fn read_batches(part: ColdFetched, reader: &dyn SectionReader) -> Fetched {
             }
         }
     }
+    if !fetched.aborted.is_empty() {
+        let end = fetched.batches.last().and_then(end_of).unwrap_or(i64::MIN);
+        fetched.aborted.retain(|aborted| aborted.first_offset < end);
+    }
     fetched
+}
+
+/// The offset behind a batch.
+fn end_of(batch: &Bytes) -> Option<i64> {
+    let base = i64::from_be_bytes(batch.get(..8)?.try_into().ok()?);
+    let last_delta = i32::from_be_bytes(batch.get(23..27)?.try_into().ok()?);
+    Some(base + i64::from(last_delta) + 1)
 }
 
 /// Is there nothing in this part of a log?

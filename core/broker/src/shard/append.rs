@@ -2,7 +2,6 @@
 
 use crate::api::*;
 use crate::event::Event as Decision;
-use crate::shard::release::Effect;
 use crate::shard::{Outcome, Shard};
 use crate::state::partition::Sequenced;
 use bytes::{Bytes, BytesMut};
@@ -20,10 +19,17 @@ pub(crate) struct BatchFields {
     pub(crate) base_sequence: i32,
 }
 
+/// `isTransactional` in a batch's attributes.
+const ATTRIBUTE_TRANSACTIONAL: i16 = 0x10;
 /// `LogAppendTime` in a batch's attributes.
 const ATTRIBUTE_LOG_APPEND_TIME: i16 = 0x8;
 
 impl BatchFields {
+    /// Does the batch belong to a transaction?
+    pub(crate) fn is_transactional(&self) -> bool {
+        self.attributes & ATTRIBUTE_TRANSACTIONAL != 0
+    }
+
     /// Reads a validated batch's header.
     pub(crate) fn read(batch: &[u8]) -> Option<Self> {
         Some(Self {
@@ -95,6 +101,12 @@ impl Shard {
         let Some(partition) = self.state.partitions.get(&key) else {
             return Err(Refusal::NoPartition);
         };
+        self.check_transaction(
+            namespace,
+            append.transactional_id.as_ref(),
+            &fields,
+            partition,
+        )?;
         let stamp = if fields.attributes & ATTRIBUTE_LOG_APPEND_TIME != 0 {
             fields.max_timestamp
         } else {
@@ -132,9 +144,7 @@ impl Shard {
             stored,
         );
         self.record(&Decision::Appended { section });
-        let end = base_offset + i64::from(count);
-        let last = first + u64::from(fields.last_offset_delta);
-        self.after.push(Effect::Watermark(key, end, last));
+        self.readable(key, first + u64::from(fields.last_offset_delta));
         if first_by_kafka {
             self.claim_for_kafka(topic);
             self.link_partition(topic, key, base_offset);

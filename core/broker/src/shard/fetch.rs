@@ -62,11 +62,14 @@ impl Shard {
     }
 
     /// A partition may be read up to this offset: wakes who waited for it.
-    pub(crate) fn watermark(&mut self, key: u64, offset: i64) {
+    pub(crate) fn watermark(&mut self, key: u64, offset: i64, stable: i64) {
         let Some(partition) = self.state.partitions.get_mut(&key) else {
             return;
         };
         partition.high_watermark = partition.high_watermark.max(offset);
+        if let Some(known) = &mut partition.transactions {
+            known.released = stable;
+        }
         if partition.linked {
             self.link_news.insert(key);
         }
@@ -119,7 +122,8 @@ impl Shard {
             .partitions
             .iter()
             .map(|asked| {
-                let part = self.read_partition(namespace, asked, left, total == 0)?;
+                let part =
+                    self.read_partition(namespace, asked, left, total == 0, fetch.committed)?;
                 let bytes: u64 = part.batches.iter().map(ColdBatch::bytes).sum();
                 total += bytes;
                 left = left.saturating_sub(bytes);
@@ -135,6 +139,7 @@ impl Shard {
         asked: &FetchPartition,
         left: u64,
         first: bool,
+        committed: bool,
     ) -> Part {
         let (_, key) = self.partition_key(namespace, &asked.topic, asked.partition)?;
         let partition = self
@@ -150,26 +155,37 @@ impl Shard {
             });
         }
         let limit = left.min(u64::from(asked.bytes_max));
+        let stable = partition.last_stable_offset();
+        let (aborted, until) = match committed {
+            true => partition.aborted_between(asked.offset, stable),
+            false => (Vec::new(), partition.high_watermark),
+        };
+        let told = aborted.iter().map(|aborted| AbortedTransaction {
+            producer: aborted.producer,
+            first_offset: aborted.first_offset,
+        });
         Ok(ColdFetched {
-            batches: self.batches_from(partition, asked.offset, limit, first),
+            batches: self.batches_from(partition, asked.offset, until, limit, first),
             fetched: Fetched {
                 batches: Vec::new(),
                 high_watermark: partition.high_watermark,
-                last_stable_offset: partition.high_watermark,
+                last_stable_offset: stable,
                 log_start_offset: partition.log_start,
+                aborted: told.collect(),
             },
         })
     }
 
-    /// Batches from an offset on, up to the high watermark and the limit; one at the least if `first`.
+    /// Batches from an offset on, up to another and the limit; one at the least if `first`.
     pub(crate) fn batches_from(
         &self,
         partition: &Partition,
         offset: i64,
+        end: i64,
         limit: u64,
         first: bool,
     ) -> Vec<ColdBatch> {
-        if offset >= partition.high_watermark || (limit == 0 && !first) {
+        if offset >= end || (limit == 0 && !first) {
             return Vec::new();
         }
         let oldest_here = partition
@@ -177,7 +193,7 @@ impl Shard {
             .front()
             .map_or(partition.next_offset, |(base, _)| *base);
         if offset < oldest_here {
-            let until = oldest_here.min(partition.high_watermark);
+            let until = oldest_here.min(end);
             return vec![ColdBatch::Cold {
                 partition: partition.key,
                 files: partition.files_from(offset),
@@ -194,7 +210,7 @@ impl Shard {
         let mut batches = Vec::new();
         let mut bytes = 0;
         for (base, sequence) in partition.recent.range(start..) {
-            if *base >= partition.high_watermark {
+            if *base >= end {
                 break;
             }
             let Some(entry) = self.tail.get(*sequence) else {
@@ -225,11 +241,9 @@ impl Shard {
         client: ClientId,
         namespace: NamespaceId,
         correlation: u64,
-        topic: &TopicRef,
-        partition: i32,
-        at: OffsetAt,
+        find: &FindOffset,
     ) -> Outcome {
-        let found = self.partition_key(namespace, topic, partition);
+        let found = self.partition_key(namespace, &find.topic, find.partition);
         let Some(partition) = found
             .as_ref()
             .ok()
@@ -245,9 +259,14 @@ impl Shard {
                 leader_epoch: i32::try_from(epoch).unwrap_or(-1),
             })))
         };
+        let end = match find.committed {
+            true => partition.last_stable_offset(),
+            false => partition.high_watermark,
+        };
+        let at = find.at;
         match at {
             OffsetAt::Earliest => known(partition.log_start),
-            OffsetAt::Latest => known(partition.high_watermark),
+            OffsetAt::Latest => known(end),
             OffsetAt::MaxTimestamp | OffsetAt::Time(_) => {
                 let none = OffsetFound {
                     offset: -1,
@@ -269,8 +288,14 @@ impl Shard {
                         _ => Vec::new(),
                     },
                     from: partition.log_start,
-                    until: partition.high_watermark,
-                    here: self.batches_from(partition, self.oldest_here(partition), u64::MAX, true),
+                    until: end,
+                    here: self.batches_from(
+                        partition,
+                        self.oldest_here(partition),
+                        end,
+                        u64::MAX,
+                        true,
+                    ),
                     leader_epoch: i32::try_from(self.state.epoch).unwrap_or(-1),
                 };
                 self.send_parcel(client, job, 0);

@@ -5,6 +5,9 @@ use crate::event::Event as Decision;
 use crate::shard::Shard;
 use bytes::Bytes;
 
+/// Positions with their topics' incarnations.
+type Positions = Vec<(TopicId, GroupOffset)>;
+
 impl Shard {
     pub(crate) fn commit_offsets(
         &mut self,
@@ -12,6 +15,23 @@ impl Shard {
         group: Name,
         offsets: Vec<GroupOffset>,
     ) -> Result<Reply, Refusal> {
+        let (results, kept) = self.positions(namespace, offsets);
+        if !kept.is_empty() {
+            self.record(&Decision::OffsetsCommitted {
+                namespace,
+                group,
+                offsets: kept,
+            });
+        }
+        Ok(Reply::Committed(results))
+    }
+
+    /// Positions with their topics' incarnations; and for each given whether there is such a partition.
+    pub(crate) fn positions(
+        &self,
+        namespace: NamespaceId,
+        offsets: Vec<GroupOffset>,
+    ) -> (Vec<Result<(), Refusal>>, Positions) {
         let mut results = Vec::with_capacity(offsets.len());
         let mut kept = Vec::with_capacity(offsets.len());
         for offset in offsets {
@@ -22,14 +42,7 @@ impl Shard {
                 },
             ));
         }
-        if !kept.is_empty() {
-            self.record(&Decision::OffsetsCommitted {
-                namespace,
-                group,
-                offsets: kept,
-            });
-        }
-        Ok(Reply::Committed(results))
+        (results, kept)
     }
 
     pub(crate) fn fetch_offsets(

@@ -10,6 +10,7 @@ use crate::shard::topics::name_matches;
 use crate::state::apply::first_level;
 use crate::state::namespace::Namespace;
 use crate::state::order::{Mode, lane};
+use crate::state::partition::Partition;
 use crate::state::queue::Queue;
 use crate::state::routes::Target;
 use crate::tail::TailEntry;
@@ -271,16 +272,16 @@ impl Shard {
     pub(crate) fn pump_links(&mut self) {
         for partition in std::mem::take(&mut self.link_news) {
             let links = (partition, QueueId(0))..=(partition, QueueId(u64::MAX));
-            let high_watermark = self
+            let stable = self
                 .state
                 .partitions
                 .get(&partition)
-                .map_or(0, |known| known.high_watermark);
+                .map_or(0, Partition::last_stable_offset);
             let mut from = None;
             let mut reading = false;
             for ((_, queue), link) in self.state.links.range(links) {
                 reading |= link.reading;
-                let behind = link.next_offset < high_watermark;
+                let behind = link.next_offset < stable;
                 let room = self
                     .state
                     .queues
@@ -308,13 +309,15 @@ impl Shard {
             return;
         };
         let from = from.max(partition.log_start);
+        let (aborted, stable) = partition.aborted_between(from, partition.last_stable_offset());
         let mut job = LinkJob {
             partition: key,
             topic: topic.name.clone(),
             from,
-            until: partition.high_watermark,
+            until: stable,
             files: partition.files_from(from),
             here: Vec::new(),
+            aborted,
         };
         let oldest = partition.recent.front().map_or(i64::MAX, |(base, _)| *base);
         if from < oldest {
@@ -325,7 +328,7 @@ impl Shard {
                 .partition_point(|(base, _)| *base <= from)
                 .saturating_sub(1);
             for (base, sequence) in partition.recent.range(start..) {
-                if *base >= partition.high_watermark {
+                if *base >= stable {
                     break;
                 }
                 if job.here.len() == BATCHES_MAX {

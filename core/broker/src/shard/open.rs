@@ -128,6 +128,7 @@ impl Shard {
             failed: None,
             held: Default::default(),
             pressure: Default::default(),
+            transaction_timers: BTreeSet::new(),
             #[cfg(test)]
             witness: None,
         };
@@ -152,6 +153,10 @@ impl Shard {
         self.finish_frame();
         for partition in self.state.partitions.values_mut() {
             partition.high_watermark = partition.next_offset;
+            let stable = partition.first_open();
+            if let Some(known) = &mut partition.transactions {
+                known.released = stable;
+            }
         }
         for queue in self.state.queues.values_mut() {
             queue.suspect_below = if clean {
@@ -164,6 +169,7 @@ impl Shard {
         self.key_unkeyed();
         self.keep_all_in_flight();
         self.arm_queues();
+        self.arm_transactions();
         self.link_news
             .extend(self.state.links.keys().map(|(partition, _)| *partition));
         let sessions: Vec<SessionId> = self.state.sessions.keys().copied().collect();

@@ -402,11 +402,7 @@ impl Shard {
             self.record(&decision);
         }
         if partition != 0 {
-            self.after.push(Effect::Watermark(
-                partition,
-                base_offset + i64::from(last_delta) + 1,
-                first + u64::from(last_delta),
-            ));
+            self.readable(partition, first + u64::from(last_delta));
         }
         first
     }

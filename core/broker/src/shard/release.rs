@@ -25,8 +25,9 @@ pub(crate) enum Effect {
     Retained(QueueId, Message, u8),
     /// The same for one whose record has left the tail: the queue, its sequence, the QoS granted.
     RetainedCold(QueueId, u64, u8),
-    /// A partition may be read up to this offset, and so may records up to this sequence.
-    Watermark(u64, i64, u64),
+    /// A partition may be read up to this offset, and so may records up to this sequence; the first open transaction
+    /// in it begins at the last.
+    Watermark(u64, i64, u64, i64),
 }
 
 /// An effect and the frame it waits for.
@@ -143,9 +144,9 @@ impl Shard {
                     kept.original = Some(original);
                 }
             }
-            Effect::Watermark(partition, offset, sequence) => {
+            Effect::Watermark(partition, offset, sequence, stable) => {
                 self.released = self.released.max(sequence);
-                self.watermark(partition, offset);
+                self.watermark(partition, offset, stable);
             }
         }
     }

@@ -99,7 +99,8 @@ impl Shard {
             // These change nothing durable, or are gathered while frames are held, or can't wait.
             Command::Fetch(_)
             | Command::Get(..)
-            | Command::FindOffset(..)
+            | Command::FindOffset(_)
+            | Command::UnstableOffsets(_)
             | Command::Stats
             | Command::DescribeTopics(_)
             | Command::EpochEnd(..)

@@ -23,6 +23,7 @@ impl Shard {
             self.due(id);
         }
         self.run_queue_timers();
+        self.run_transaction_timers();
         if now >= self.next_retention_ms {
             self.next_retention_ms = now + IDLE_MS;
             self.watch_space();
@@ -62,10 +63,12 @@ impl Shard {
         };
         let session = self.session_timers.first().map(|(at, _)| until(*at));
         let queue = self.queue_timers.first().map(|(at, _)| until(*at));
+        let transaction = self.transaction_timers.first().map(|(at, ..)| until(*at));
         [
             parked,
             session,
             queue,
+            transaction,
             self.acked_due_ms(),
             Some(self.next_retention_ms),
         ]

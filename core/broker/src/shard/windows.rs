@@ -163,7 +163,7 @@ impl Shard {
                 .bytes
                 .is_some_and(|keep| bytes.saturating_sub(span.bytes) >= keep);
             let reclaimed = window.reclaim && span.file != newest;
-            if !(old || over || reclaimed) || end > partition.high_watermark {
+            if !(old || over || reclaimed) || end > partition.last_stable_offset() {
                 break;
             }
             bytes -= span.bytes;
@@ -192,7 +192,7 @@ impl Shard {
             partition: partition.key,
             file: span.file,
             from: span.first_offset,
-            until: next.unwrap_or(i64::MAX).min(partition.high_watermark),
+            until: next.unwrap_or(i64::MAX).min(partition.last_stable_offset()),
             since_ms: window.since_ms,
             bytes_over: over,
         })

@@ -151,6 +151,7 @@ impl World {
             batch,
             wait: Wait::Durable,
             keyless: false,
+            transactional_id: None,
         };
         let ask = Ask::Append(topic(name), partition, ids, once);
         self.ask(at, ask, Command::Append(append));
@@ -220,6 +221,7 @@ impl World {
             wait_ms_max: 100,
             bytes_min: 1,
             bytes_max: 1 << 30,
+            committed: false,
         };
         let ask = Ask::Fetch(topic(name), partition, offset);
         self.ask(at, ask, Command::Fetch(fetch));

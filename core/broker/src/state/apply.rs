@@ -8,6 +8,7 @@ mod ranks;
 mod records;
 mod sessions;
 mod topics;
+mod transactions;
 
 use crate::event::Event;
 use crate::state::State;
@@ -97,6 +98,8 @@ impl State {
                     }
                     None => {
                         namespace.groups.remove(group);
+                        let gone = |name: &crate::api::Name, _| name == group;
+                        Self::forget_pending(&mut namespace.transactions, &gone);
                     }
                 }
             }
@@ -115,6 +118,12 @@ impl State {
                     namespace.retained.clear(topic);
                 }
             }
+            Event::TransactionsInitialised { .. }
+            | Event::TransactionJoined { .. }
+            | Event::TransactionOffsets { .. }
+            | Event::Marked { .. }
+            | Event::TransactionEnded { .. }
+            | Event::TransactionalForgotten { .. } => self.apply_transaction(event, sections),
             Event::Expires { .. } | Event::Sized { .. } => self.apply_life(event),
             Event::LinkCreated { .. } | Event::LinkAdvanced { .. } | Event::LinkDropped { .. } => {
                 self.apply_link(event);

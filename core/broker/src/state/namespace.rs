@@ -7,6 +7,7 @@ use crate::state::queue::Queue;
 use crate::state::retained::Retained;
 use crate::state::routes::Routes;
 use crate::state::session::Session;
+use crate::state::transactions::Transactional;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +26,8 @@ pub(crate) struct Namespace {
     pub(crate) routes: Routes,
     pub(crate) retained: Retained,
     pub(crate) groups: BTreeMap<Name, Group>,
+    /// Transactional ids.
+    pub(crate) transactions: BTreeMap<Name, Transactional>,
     /// Names that publishing made by itself.
     pub(crate) auto_names: u64,
     /// Which exchanges lead to one of this name, by how many bindings or as its alternate.
@@ -76,6 +79,7 @@ impl Namespace {
             routes: Routes::default(),
             retained: Retained::default(),
             groups: BTreeMap::new(),
+            transactions: BTreeMap::new(),
             auto_names: 0,
             led_to_by: BTreeMap::new(),
         }

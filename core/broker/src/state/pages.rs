@@ -10,9 +10,10 @@ use crate::state::partition::{Partition, Topic};
 use crate::state::queue::Queue;
 use crate::state::saved::Saved;
 use crate::state::session::Session;
+use crate::state::transactions::{Aborted, Transactional};
 use crate::state::{Alias, Link, State};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Runs of a queue's entries in one value.
 const RUNS: usize = 8192;
@@ -34,6 +35,9 @@ const ORPHAN: u8 = b'q';
 const CLEANED: u8 = b'm';
 const DEADLINES: u8 = b'r';
 const SIZES: u8 = b's';
+const TRANSACTIONAL: u8 = b'w';
+const OPEN: u8 = b'x';
+const ABORTED: u8 = b'y';
 
 #[derive(Serialize, Deserialize)]
 struct Counters {
@@ -94,6 +98,9 @@ impl State {
             for (name, group) in &names.groups {
                 pages.add(GROUP, &[&id, name], &(names.id, name, group))?;
             }
+            for (name, known) in &names.transactions {
+                pages.add(TRANSACTIONAL, &[&id, name], &(names.id, name, known))?;
+            }
             for (number, (topic, sequence)) in names.retained.all().into_iter().enumerate() {
                 let key = (number as u64).to_be_bytes();
                 pages.add(RETAINED, &[&id, &key], &(names.id, topic, sequence))?;
@@ -109,6 +116,7 @@ impl State {
                 pages.add(CLEANED, &[&partition.key.to_be_bytes()], &value)?;
             }
         }
+        self.save_transactions(&mut pages)?;
         for queue in self.queues.values().filter(|queue| queue.durable()) {
             self.save_queue(queue, &mut pages)?;
         }
@@ -179,6 +187,24 @@ impl State {
                 &[&id, &(number as u64).to_be_bytes()],
                 &(queue.id, chunk),
             )?;
+        }
+        Ok(())
+    }
+
+    /// What transactions left in partitions.
+    fn save_transactions(&self, pages: &mut Saved) -> Result<(), postcard::Error> {
+        for partition in self.partitions.values() {
+            let Some(known) = &partition.transactions else {
+                continue;
+            };
+            let key = partition.key.to_be_bytes();
+            if !known.open.is_empty() {
+                pages.add(OPEN, &[&key], &(partition.key, &known.open))?;
+            }
+            for (number, chunk) in known.aborted.chunks(RUNS).enumerate() {
+                let at = [&key[..], &(number as u64).to_be_bytes()];
+                pages.add(ABORTED, &at, &(partition.key, chunk))?;
+            }
         }
         Ok(())
     }
@@ -309,6 +335,26 @@ impl State {
                 let (key, cleaned): (u64, Vec<(i64, i64)>) = postcard::from_bytes(value)?;
                 if let Some(partition) = state.partitions.get_mut(&key) {
                     partition.cleaned = cleaned;
+                }
+            }
+            Some(&TRANSACTIONAL) => {
+                let (id, name, known): (NamespaceId, Name, Transactional) =
+                    postcard::from_bytes(value)?;
+                if let Some(names) = state.namespace_mut(id) {
+                    names.transactions.insert(name, known);
+                }
+            }
+            Some(&OPEN) => {
+                let (key, open): (u64, BTreeMap<i64, i64>) = postcard::from_bytes(value)?;
+                if let Some(partition) = state.partitions.get_mut(&key) {
+                    partition.transactions.get_or_insert_default().open = open;
+                }
+            }
+            Some(&ABORTED) => {
+                let (key, aborted): (u64, Vec<Aborted>) = postcard::from_bytes(value)?;
+                if let Some(partition) = state.partitions.get_mut(&key) {
+                    let known = partition.transactions.get_or_insert_default();
+                    known.aborted.extend(aborted);
                 }
             }
             _ => {}

@@ -2,6 +2,7 @@
 
 use crate::api::*;
 use crate::state::rare::Rare;
+use crate::state::transactions::PartitionTransactions;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -53,6 +54,9 @@ pub(crate) struct Partition {
     /// Fetches that wait for more.
     #[serde(skip)]
     pub(crate) waiters: Rare<Vec<u64>>,
+    /// Transactions, where there were any. Saved beside it.
+    #[serde(skip)]
+    pub(crate) transactions: Option<Box<PartitionTransactions>>,
 }
 
 /// A file in which a partition occurs.
@@ -115,6 +119,7 @@ impl Partition {
             recent: Rare::default(),
             linked: false,
             waiters: Rare::default(),
+            transactions: None,
         }
     }
 
@@ -148,7 +153,11 @@ impl Partition {
             return Ok(Sequenced::Repeated(batch.base_offset));
         }
         let Some(newest) = producer.batches.back() else {
-            return Ok(Sequenced::New);
+            // Nothing but a transaction's end is known of this epoch.
+            return match first {
+                0 => Ok(Sequenced::New),
+                _ => Err(Refusal::OutOfOrderSequence),
+            };
         };
         if add_sequence(newest.last, 1) == first {
             Ok(Sequenced::New)
@@ -213,6 +222,7 @@ impl Partition {
     /// The log starts here from now on.
     pub(crate) fn start_at(&mut self, offset: i64) {
         self.log_start = self.log_start.max(offset);
+        self.forget_aborted(offset);
         let passed = |pair: &[Span]| pair.get(1).is_some_and(|next| next.first_offset <= offset);
         let dead = self
             .spans

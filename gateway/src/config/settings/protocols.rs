@@ -16,6 +16,8 @@ pub(crate) struct KafkaSettings {
     pub(crate) rebalance_delay_ms: u64,
     pub(crate) group_members_max: usize,
     pub(crate) offsets_retention_ms: u64,
+    pub(crate) transaction_timeout_ms_max: u32,
+    pub(crate) transactional_id_expiration_ms: i64,
 }
 
 impl Default for KafkaSettings {
@@ -32,6 +34,8 @@ impl Default for KafkaSettings {
             rebalance_delay_ms: 3_000,
             group_members_max: 10_000,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
+            transaction_timeout_ms_max: 900_000,
+            transactional_id_expiration_ms: 7 * 24 * 60 * 60 * 1000,
         }
     }
 }

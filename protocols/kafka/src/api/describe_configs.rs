@@ -293,5 +293,15 @@ fn broker_settings(call: &Call<'_>) -> Vec<(&'static str, Kind, String)> {
             Kind::Int,
             config.request_bytes_max.to_string(),
         ),
+        (
+            "transaction.max.timeout.ms",
+            Kind::Int,
+            broker.transaction_timeout_ms_max.to_string(),
+        ),
+        (
+            "transactional.id.expiration.ms",
+            Kind::Int,
+            broker.transactional_id_expiration_ms.to_string(),
+        ),
     ]
 }

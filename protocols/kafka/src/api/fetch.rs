@@ -67,6 +67,7 @@ pub(super) fn begin(call: &mut Call<'_>, request: &FetchRequest) -> Result<Begun
         bytes_max: u32::try_from(request.max_bytes)
             .unwrap_or(0)
             .min(call.context.config.fetch_bytes_max),
+        committed: read_committed,
     };
     call.command(0, Command::Fetch(command));
     Ok(Begun::Waiting(Box::new(fetch)))
@@ -121,6 +122,10 @@ impl Fetch {
                 slot.last_stable_offset = fetched.last_stable_offset;
                 slot.log_start_offset = fetched.log_start_offset;
                 slot.batches = fetched.batches;
+                if let Some(aborted) = &mut slot.aborted {
+                    let told = fetched.aborted.iter();
+                    aborted.extend(told.map(|a| (a.producer, a.first_offset)));
+                }
             }
             Err(refusal) => {
                 slot.error_code = topic_error(&refusal, self.by_id).code();
@@ -184,7 +189,7 @@ fn empty(index: i32, error_code: i16, read_committed: bool) -> FetchReplyPartiti
         high_watermark: -1,
         last_stable_offset: -1,
         log_start_offset: -1,
-        read_committed,
+        aborted: read_committed.then(Vec::new),
         batches: Vec::<Bytes>::new(),
     }
 }

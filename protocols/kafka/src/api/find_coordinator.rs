@@ -1,4 +1,4 @@
-//! FindCoordinator: this broker coordinates all groups, and is found where the client found it.
+//! FindCoordinator: this broker coordinates all groups and transactions, and is found where the client found it.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
@@ -13,7 +13,7 @@ const BATCHED_FROM: i16 = 4;
 
 /// Consumer groups.
 const GROUP: i8 = 0;
-/// Transactions: InitProducerId then says plainly that there are none.
+/// Transactional ids.
 const TRANSACTION: i8 = 1;
 
 /// Answers with this broker.
@@ -43,6 +43,9 @@ pub(super) fn begin(
 fn coordinator(call: &Call<'_>, key_type: i8, key: &StrBytes) -> Coordinator {
     let error = match key_type {
         GROUP if !call.may_use_group(key.as_bytes()) => ResponseError::GroupAuthorizationFailed,
+        TRANSACTION if !call.may_transact(key.as_bytes()) => {
+            ResponseError::TransactionalIdAuthorizationFailed
+        }
         GROUP | TRANSACTION => {
             let here = &call.context.advertised;
             return Coordinator::default()

@@ -1,27 +1,49 @@
-//! InitProducerId: an id of its own for an idempotent producer (KIP-98).
+//! InitProducerId: an id of its own for an idempotent producer, the next epoch for a transactional one (KIP-98,
+//! KIP-360).
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId};
-use omnilog_broker::{Command, Reply};
+use omnilog_broker::{Command, InitTransactions, Name, Reply};
 use omnilog_wire::ConnectionError;
 
-use super::{Answer, Begun, Call, Exchange, Progress, unexpected};
+use super::{Answer, Begun, Call, Exchange, Progress, transactions, unexpected};
 use crate::rescue;
 
-struct InitProducerId;
+/// The first version that knows `PRODUCER_FENCED`.
+const FENCED_FROM: i16 = 4;
 
-/// Asks the broker for an id. An idempotent producer gets a new one each time, as from Apache
-/// Kafka; a transactional one is refused, since there are no transactions.
+struct InitProducerId {
+    transactional: bool,
+}
+
+/// Asks the broker. An idempotent producer gets a new id each time, as from Apache Kafka.
 pub(super) fn begin(
     call: &mut Call<'_>,
     request: &InitProducerIdRequest,
 ) -> Result<Begun, ConnectionError> {
-    if request.transactional_id.is_some() {
-        let response = failed(ResponseError::TransactionalIdAuthorizationFailed);
-        return call.answer(&response);
+    let (producer, epoch) = (request.producer_id.0, request.producer_epoch);
+    // Both are given, or none.
+    if (producer < 0) != (epoch < 0) {
+        return call.answer(&failed(ResponseError::InvalidRequest));
     }
-    call.command(0, Command::InitProducer);
-    Ok(Begun::Waiting(Box::new(InitProducerId)))
+    let Some(id) = &request.transactional_id else {
+        call.command(0, Command::InitProducer);
+        return Ok(Begun::Waiting(Box::new(InitProducerId {
+            transactional: false,
+        })));
+    };
+    if let Some(error) = call.transactional_id_error(id.as_bytes()) {
+        return call.answer(&failed(error));
+    }
+    let init = InitTransactions {
+        id: Name::copy_from_slice(id.as_bytes()),
+        timeout_ms: i64::from(request.transaction_timeout_ms),
+        expected: (producer >= 0).then_some((producer, epoch)),
+    };
+    call.command(0, Command::InitTransactions(init));
+    Ok(Begun::Waiting(Box::new(InitProducerId {
+        transactional: true,
+    })))
 }
 
 impl Exchange for InitProducerId {
@@ -38,7 +60,13 @@ impl Exchange for InitProducerId {
                     .with_producer_epoch(epoch);
                 call.finish(&response)
             }
-            Answer::Broker(Err(refusal)) => call.finish(&failed(rescue::refusal(&refusal))),
+            Answer::Broker(Err(refusal)) => {
+                let error = match self.transactional {
+                    true => transactions::error(&refusal, call.version, FENCED_FROM),
+                    false => rescue::refusal(&refusal),
+                };
+                call.finish(&failed(error))
+            }
             other => Err(unexpected(&other)),
         }
     }

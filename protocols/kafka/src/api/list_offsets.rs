@@ -9,11 +9,14 @@ use kafka_protocol::messages::list_offsets_response::{
 };
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse, TopicName};
 use omnilog_auth::Operation;
-use omnilog_broker::{Command, OffsetAt, Reply};
+use omnilog_broker::{Command, FindOffset, OffsetAt, Reply};
 use omnilog_wire::ConnectionError;
 
 use super::{Answer, Begun, Call, Exchange, Progress, name_of, own, topic_ref, unexpected};
 use crate::rescue;
+
+/// `isolation.level=read_committed` on the wire.
+const READ_COMMITTED: i8 = 1;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -84,8 +87,13 @@ pub(super) fn begin(
                         .push((list.response.topics.len(), partitions.len()));
                     list.waiting += 1;
                     let topic = topic_ref(&topic.name);
-                    let index = partition.partition_index;
-                    call.command(part, Command::FindOffset(topic, index, at));
+                    let find = FindOffset {
+                        topic,
+                        partition: partition.partition_index,
+                        at,
+                        committed: request.isolation_level == READ_COMMITTED,
+                    };
+                    call.command(part, Command::FindOffset(find));
                 }
             }
             partitions.push(response);

@@ -18,7 +18,7 @@ use crate::group::{Caller, GroupReply, GroupRequest};
 use crate::rescue;
 
 /// The longest metadata string that is stored with a position (`offset.metadata.max.bytes`).
-const METADATA_BYTES_MAX: usize = 4096;
+pub(super) const METADATA_BYTES_MAX: usize = 4096;
 
 struct OffsetCommit {
     response: OffsetCommitResponse,

@@ -1,7 +1,7 @@
 //! OffsetFetch: reads positions, of one group or, from version 8 on, of several (KIP-709). A
 //! position that was never stored is -1, which is no error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_fetch_response::{
@@ -27,6 +27,9 @@ struct Group {
     /// Topics and partitions asked for; `None`: all that are stored.
     topics: Option<Vec<(StrBytes, Vec<i32>)>>,
     error_code: i16,
+    /// Topics and partitions whose position an open transaction is to commit, if the client asks
+    /// for decided ones (KIP-447).
+    unstable: BTreeSet<(Name, i32)>,
     /// What was found, by topic and partition.
     found: BTreeMap<(Name, i32), GroupOffset>,
 }
@@ -76,8 +79,14 @@ pub(super) fn begin(
             });
             pairs.collect()
         });
+        let name = group_name(&group.id);
+        if request.require_stable {
+            // Asked first: what is not pending here is decided in what comes after.
+            fetch.waiting += 1;
+            call.command(part, Command::UnstableOffsets(name.clone()));
+        }
         fetch.waiting += 1;
-        call.command(part, Command::FetchOffsets(group_name(&group.id), pairs));
+        call.command(part, Command::FetchOffsets(name, pairs));
     }
     if fetch.waiting == 0 {
         return call.answer(&fetch.response(call.version));
@@ -90,6 +99,7 @@ fn asked(id: &GroupId, topics: Option<Vec<(StrBytes, Vec<i32>)>>) -> Group {
         id: own(id),
         topics,
         error_code: 0,
+        unstable: BTreeSet::new(),
         found: BTreeMap::new(),
     }
 }
@@ -110,6 +120,9 @@ impl Exchange for OffsetFetch {
                     .into_iter()
                     .map(|o| ((o.topic.clone(), o.partition), o));
                 group.found = keyed.collect();
+            }
+            Answer::Broker(Ok(Reply::Unstable(pending))) => {
+                group.unstable = pending.into_iter().collect();
             }
             Answer::Broker(Err(refusal)) => group.error_code = rescue::refusal(&refusal).code(),
             other => return Err(unexpected(&other)),
@@ -154,7 +167,7 @@ impl Group {
                     let name = name_of(topic);
                     let partitions = partitions
                         .iter()
-                        .map(|&index| partition(index, self.found.get(&(name.clone(), index))));
+                        .map(|&index| self.partition(index, &(name.clone(), index)));
                     OffsetFetchResponseTopics::default()
                         .with_name(TopicName(topic.clone()))
                         .with_partitions(partitions.collect())
@@ -170,7 +183,7 @@ impl Group {
 
     fn all_topics(&self) -> Vec<OffsetFetchResponseTopics> {
         let mut topics: Vec<(Name, OffsetFetchResponseTopics)> = Vec::new();
-        for ((name, index), offset) in &self.found {
+        for (name, index) in self.found.keys() {
             if topics.last().is_none_or(|(last, _)| last != name) {
                 let Some(spelled) = topic_name(name) else {
                     continue;
@@ -179,10 +192,19 @@ impl Group {
                 topics.push((name.clone(), topic));
             }
             if let Some((_, topic)) = topics.last_mut() {
-                topic.partitions.push(partition(*index, Some(offset)));
+                let response = self.partition(*index, &(name.clone(), *index));
+                topic.partitions.push(response);
             }
         }
         topics.into_iter().map(|(_, topic)| topic).collect()
+    }
+
+    fn partition(&self, index: i32, key: &(Name, i32)) -> OffsetFetchResponsePartitions {
+        if self.unstable.contains(key) {
+            let error = ResponseError::UnstableOffsetCommit;
+            return partition(index, None).with_error_code(error.code());
+        }
+        partition(index, self.found.get(key))
     }
 }
 
@@ -207,7 +229,10 @@ fn unbatched(
             .with_partition_index(partition.partition_index)
             .with_committed_offset(partition.committed_offset)
             .with_metadata(partition.metadata)
-            .with_error_code(group_error);
+            .with_error_code(match group_error {
+                0 => partition.error_code,
+                error => error,
+            });
         if version >= 5 {
             response.committed_leader_epoch = partition.committed_leader_epoch;
         }

@@ -5,7 +5,7 @@ mod batch;
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use omnilog_auth::Operation;
-use omnilog_broker::{Append, Command, Refusal, Reply, TopicRef, Wait};
+use omnilog_broker::{Append, Command, Name, Refusal, Reply, TopicRef, Wait};
 use omnilog_wire::ConnectionError;
 use uuid::Uuid;
 
@@ -38,6 +38,8 @@ struct Produce {
     waiting: usize,
     wants_response: bool,
     by_id: bool,
+    /// Whose transaction the batches belong to, if to any.
+    transactional_id: Option<Name>,
 }
 
 /// Checks every batch and sends the good ones to the broker.
@@ -49,14 +51,22 @@ pub(super) fn begin(call: &mut Call<'_>, body: &Bytes) -> Result<Begun, Connecti
         waiting: 0,
         wants_response: request.acks != 0,
         by_id: call.version >= TOPIC_ID_FROM,
+        transactional_id: request
+            .transactional_id
+            .as_ref()
+            .map(|id| Name::copy_from_slice(id.as_bytes())),
     };
     let whole = if wait(request.acks).is_none() {
         Some(ResponseError::InvalidRequiredAcks)
-    } else if request.transactional_id.is_some() {
-        // No producer was given an id for a transaction: this one can't have any.
-        Some(ResponseError::InvalidProducerIdMapping)
     } else {
-        None
+        // The request as a whole is about one transaction, or about none.
+        let id = request.transactional_id.as_ref();
+        let transactional = request.topics.iter().flat_map(|topic| &topic.partitions);
+        let transactional = transactional
+            .filter_map(|partition| partition.records.as_deref())
+            .any(batch::is_transactional);
+        let may = id.is_some_and(|id| call.may_transact(id.as_bytes()));
+        (transactional && !may).then_some(ResponseError::TransactionalIdAuthorizationFailed)
     };
     for topic in &request.topics {
         produce.begin_topic(call, topic, request.acks, whole);
@@ -106,6 +116,7 @@ impl Produce {
                         batch,
                         wait,
                         keyless: false,
+                        transactional_id: self.transactional_id.clone(),
                     };
                     call.command(part, Command::Append(append));
                     failed(partition.index, ResponseError::RequestTimedOut, None)

@@ -47,9 +47,9 @@ pub struct FetchReplyPartition {
     pub last_stable_offset: i64,
     /// The first offset there is, or -1.
     pub log_start_offset: i64,
-    /// Is the list of aborted transactions there (empty), as a read_committed client wants it?
-    /// A read_uncommitted one gets null.
-    pub read_committed: bool,
+    /// Aborted transactions among the batches, producer id and first offset, for a
+    /// read_committed client; a read_uncommitted one gets null.
+    pub aborted: Option<Vec<(i64, i64)>>,
     /// Whole batches in offset order.
     pub batches: Vec<Bytes>,
 }
@@ -90,10 +90,16 @@ impl FetchReplyPartition {
         if version >= 5 {
             writer.int64(self.log_start_offset);
         }
-        if self.read_committed {
-            writer.array_count(0);
-        } else {
-            writer.null_array();
+        match &self.aborted {
+            Some(aborted) => {
+                writer.array_count(aborted.len());
+                for (producer, first_offset) in aborted {
+                    writer.int64(*producer);
+                    writer.int64(*first_offset);
+                    writer.no_tagged_fields();
+                }
+            }
+            None => writer.null_array(),
         }
         if version >= 11 {
             writer.int32(-1); // no preferred read replica (KIP-392)

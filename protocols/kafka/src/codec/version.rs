@@ -105,6 +105,14 @@ apis! {
     InitProducerId = 22, 0..=5, flexible 2;
     /// Where a leader epoch ends.
     OffsetForLeaderEpoch = 23, 2..=4, flexible 4;
+    /// Partitions that a transaction will write to.
+    AddPartitionsToTxn = 24, 0..=3, flexible 3;
+    /// A group whose positions a transaction will commit.
+    AddOffsetsToTxn = 25, 0..=4, flexible 3;
+    /// Commits or aborts a transaction.
+    EndTxn = 26, 0..=4, flexible 3;
+    /// Positions that a transaction commits.
+    TxnOffsetCommit = 28, 0..=4, flexible 3;
     /// Settings of topics and brokers.
     DescribeConfigs = 32, 1..=4, flexible 4;
     /// One step of a SASL exchange.

@@ -1,6 +1,6 @@
 //! OffsetCommit: who may store positions for a group.
 
-use omnilog_broker::GroupOffset;
+use omnilog_broker::{GroupOffset, Transactor};
 
 use super::coordinator::{Effect, Purpose, Step};
 use super::state::{Group, State};
@@ -14,8 +14,13 @@ impl<T: Clone> Group<T> {
         ticket: T,
         caller: &Caller,
         offsets: Vec<GroupOffset>,
+        transactor: Option<Transactor>,
     ) {
-        if let Err(error) = self.check_commit(caller) {
+        let checked = match transactor {
+            Some(_) => self.check_commit_in_transaction(caller),
+            None => self.check_commit(caller),
+        };
+        if let Err(error) = checked {
             step.reply(ticket, GroupReply::Commit(Err(error)));
             return;
         }
@@ -30,6 +35,7 @@ impl<T: Clone> Group<T> {
             ticket,
             group,
             offsets,
+            transactor,
         });
     }
 
@@ -48,6 +54,22 @@ impl<T: Clone> Group<T> {
             State::CompletingRebalance => Err(GroupError::RebalanceInProgress),
             State::PreparingRebalance | State::Stable => Ok(()),
         }
+    }
+
+    /// Producers of before KIP-447 don't say for which member they commit: the transactional id alone fences them. A
+    /// rebalance is no hindrance, since partitions change hands only after it.
+    fn check_commit_in_transaction(&self, caller: &Caller) -> Result<(), GroupError> {
+        if caller.generation < 0 && caller.member.is_empty() && caller.instance.is_none() {
+            return Ok(());
+        }
+        if caller.generation < 0 && self.state == State::Empty {
+            return Ok(());
+        }
+        self.validate(&caller.member, caller.instance.as_ref())?;
+        if caller.generation != self.generation {
+            return Err(GroupError::IllegalGeneration);
+        }
+        Ok(())
     }
 
     /// Forgets the group with its positions, if nobody is in it.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use omnilog_broker::GroupOffset;
+use omnilog_broker::{GroupOffset, Transactor};
 use uuid::Uuid;
 
 use super::state::{Group, State};
@@ -36,6 +36,8 @@ pub enum Effect<T> {
         group: Bytes,
         /// The positions.
         offsets: Vec<GroupOffset>,
+        /// They count when this one's transaction is committed.
+        transactor: Option<Transactor>,
     },
 }
 
@@ -134,7 +136,10 @@ impl<T: Clone> Coordinator<T> {
             GroupRequest::Heartbeat(caller) => group.heartbeat(&mut step, ticket, &caller),
             GroupRequest::Leave(leavers) => group.leave(&mut step, ticket, leavers),
             GroupRequest::Commit(caller, offsets) => {
-                group.commit(&mut step, ticket, &caller, offsets);
+                group.commit(&mut step, ticket, &caller, offsets, None);
+            }
+            GroupRequest::CommitInTransaction(caller, transactor, offsets) => {
+                group.commit(&mut step, ticket, &caller, offsets, Some(transactor));
             }
             GroupRequest::Describe => group.describe(&mut step, ticket),
             GroupRequest::Delete => group.delete(&mut step, ticket),
@@ -268,7 +273,10 @@ impl<T> Group<T> {
 fn takes_empty_name(request: &GroupRequest) -> bool {
     matches!(
         request,
-        GroupRequest::Commit(..) | GroupRequest::Describe | GroupRequest::Delete
+        GroupRequest::Commit(..)
+            | GroupRequest::CommitInTransaction(..)
+            | GroupRequest::Describe
+            | GroupRequest::Delete
     )
 }
 
@@ -276,7 +284,9 @@ fn takes_empty_name(request: &GroupRequest) -> bool {
 fn creates_group(request: &GroupRequest) -> bool {
     match request {
         GroupRequest::Join(join) => join.member.is_empty(),
-        GroupRequest::Commit(caller, _) => caller.generation < 0,
+        GroupRequest::Commit(caller, _) | GroupRequest::CommitInTransaction(caller, _, _) => {
+            caller.generation < 0
+        }
         _ => false,
     }
 }
@@ -285,7 +295,9 @@ fn without_group(request: GroupRequest) -> GroupReply {
     match request {
         GroupRequest::Describe => GroupReply::Description(None),
         GroupRequest::Delete => GroupReply::Deleted(Err(GroupError::NotFound)),
-        GroupRequest::Commit(..) => GroupReply::Commit(Err(GroupError::IllegalGeneration)),
+        GroupRequest::Commit(..) | GroupRequest::CommitInTransaction(..) => {
+            GroupReply::Commit(Err(GroupError::IllegalGeneration))
+        }
         other => refused(other, GroupError::UnknownMember),
     }
 }
@@ -304,7 +316,9 @@ fn refused(request: GroupRequest, error: GroupError) -> GroupReply {
                 .map(|leaver: Leaver| (leaver, Err(error)));
             GroupReply::Leave(each.collect())
         }
-        GroupRequest::Commit(..) => GroupReply::Commit(Err(error)),
+        GroupRequest::Commit(..) | GroupRequest::CommitInTransaction(..) => {
+            GroupReply::Commit(Err(error))
+        }
         GroupRequest::Describe => GroupReply::Description(None),
         GroupRequest::Delete => GroupReply::Deleted(Err(error)),
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kafka_protocol::protocol::StrBytes;
-use omnilog_broker::{GroupOffset, Refusal};
+use omnilog_broker::{GroupOffset, Refusal, Transactor};
 
 /// A request to the coordinator of a group.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +17,9 @@ pub enum GroupRequest {
     Leave(Vec<Leaver>),
     /// Store positions. Answered by [`GroupReply::Commit`].
     Commit(Caller, Vec<GroupOffset>),
+    /// Store positions when a transaction is committed (KIP-447). Answered by
+    /// [`GroupReply::Commit`].
+    CommitInTransaction(Caller, Transactor, Vec<GroupOffset>),
     /// Tell state and members. Answered by [`GroupReply::Description`].
     Describe,
     /// Forget an empty group and its positions. Answered by [`GroupReply::Deleted`].

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use bytes::Bytes;
-use omnilog_broker::{ClientInfo, Command, Event, Name, NamespaceId, Refusal, Reply};
+use omnilog_broker::{
+    ClientInfo, Command, Event, Name, NamespaceId, OffsetsInTransaction, Refusal, Reply,
+};
 use omnilog_wire::{Client, Hub, SignalSender};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -132,6 +134,8 @@ const LOADING: u64 = 1;
 enum Waiting {
     Stored(Bytes, Purpose<Ticket>),
     Committed(Ticket),
+    /// So many positions were to be committed.
+    CommittedInTransaction(Ticket, usize),
 }
 
 struct Task<C> {
@@ -205,6 +209,14 @@ impl<C: Client> Task<C> {
             Some(Waiting::Committed(ticket)) => {
                 ticket.answer(GroupReply::Commit(committed(result)));
             }
+            Some(Waiting::CommittedInTransaction(ticket, count)) => {
+                let each = match result {
+                    Ok(Reply::Committed(each)) => Ok(each),
+                    Ok(_) => Err(GroupError::NotStored),
+                    Err(refusal) => Ok(vec![Err(refusal); count]),
+                };
+                ticket.answer(GroupReply::Commit(each));
+            }
             None => {}
         }
     }
@@ -240,9 +252,24 @@ impl<C: Client> Task<C> {
                     ticket,
                     group,
                     offsets,
+                    transactor,
                 } => {
-                    let command = Command::CommitOffsets(group, offsets);
-                    self.send(Waiting::Committed(ticket), command);
+                    let count = offsets.len();
+                    let (waiting, command) = match transactor {
+                        None => (
+                            Waiting::Committed(ticket),
+                            Command::CommitOffsets(group, offsets),
+                        ),
+                        Some(transactor) => (
+                            Waiting::CommittedInTransaction(ticket, count),
+                            Command::OffsetsInTransaction(OffsetsInTransaction {
+                                transactor,
+                                group,
+                                offsets,
+                            }),
+                        ),
+                    };
+                    self.send(waiting, command);
                 }
             }
         }

@@ -62,7 +62,7 @@ impl Cleaning {
             partition: partition.key,
             log_start: partition.log_start,
             cleaned: partition.cleaned.last().map_or(0, |(until, _)| *until),
-            until: partition.high_watermark,
+            until: partition.last_stable_offset(),
             ratio: ratio.unwrap_or(0.5),
             lag_ms_min: number(settings, "min.compaction.lag.ms").unwrap_or(0),
             lag_ms_max: number(settings, "max.compaction.lag.ms").unwrap_or(i64::MAX),

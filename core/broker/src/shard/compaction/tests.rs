@@ -190,6 +190,7 @@ impl Bench {
             batch,
             wait: Wait::Durable,
             keyless: false,
+            transactional_id: None,
         };
         match self.ask(Command::Append(append)) {
             Ok(Reply::Appended(appended)) => appended.base_offset,
@@ -209,6 +210,7 @@ impl Bench {
             wait_ms_max: 0,
             bytes_min: 1,
             bytes_max: 1 << 20,
+            committed: false,
         };
         match self.ask(Command::Fetch(fetch)) {
             Ok(Reply::Fetched(mut parts)) => parts.remove(0),

@@ -1,6 +1,7 @@
 //! Applying appends and publishes: sequences, offsets, producers, holders.
 
 use crate::event::Holders;
+use crate::shard::BatchFields;
 use crate::state::State;
 use crate::state::partition::{ProducedBatch, add_sequence};
 use bytes::Bytes;
@@ -36,6 +37,9 @@ impl State {
             && producer >= 0
             && first >= 0
         {
+            if BatchFields::read(&section.batch).is_some_and(|fields| fields.is_transactional()) {
+                partition.joined(producer, section.base_offset);
+            }
             // A batch's records number their sequences from its first, whatever compaction left of them.
             let last = add_sequence(first, i32::try_from(section.last_delta).unwrap_or(0));
             partition.produced(
@@ -80,7 +84,7 @@ impl State {
 }
 
 /// A batch's producer id, producer epoch and base sequence.
-fn producer_fields(batch: &Bytes) -> Option<(i64, i16, i32)> {
+pub(super) fn producer_fields(batch: &Bytes) -> Option<(i64, i16, i32)> {
     let producer = i64::from_be_bytes(batch.get(43..51)?.try_into().ok()?);
     let epoch = i16::from_be_bytes(batch.get(51..53)?.try_into().ok()?);
     let first = i32::from_be_bytes(batch.get(53..57)?.try_into().ok()?);

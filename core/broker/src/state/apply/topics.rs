@@ -113,6 +113,12 @@ impl State {
                 for group in names.groups.values_mut() {
                     group.offsets.retain(|(of, _), _| *of != topic.id);
                 }
+                Self::forget_pending(&mut names.transactions, &|_, of| of == topic.id);
+                for known in names.transactions.values_mut() {
+                    known
+                        .partitions
+                        .retain(|key| !topic.partitions.contains(key));
+                }
                 names
                     .groups
                     .retain(|_, group| group.state.is_some() || !group.offsets.is_empty());

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
-use omnilog_record::{BatchError, BatchErrorKind, Compression, RecordBatch};
+use omnilog_record::{BatchError, BatchErrorKind, BatchHeader, Compression, RecordBatch};
 
 /// The first version whose clients may write zstd (KIP-110).
 const ZSTD_FROM: i16 = 7;
@@ -18,8 +18,6 @@ pub(super) enum Unfit {
     None,
     #[error("zstd needs version {ZSTD_FROM} of Produce")]
     ZstdTooEarly,
-    #[error("transactions are not supported")]
-    Transactional,
     #[error(transparent)]
     Batch(#[from] BatchError),
 }
@@ -30,7 +28,6 @@ impl Unfit {
         match self {
             Self::None => ResponseError::InvalidRecord,
             Self::ZstdTooEarly => ResponseError::UnsupportedCompressionType,
-            Self::Transactional => ResponseError::InvalidTxnState,
             Self::Batch(error) => match error.kind() {
                 BatchErrorKind::Corrupt => ResponseError::CorruptMessage,
                 BatchErrorKind::InvalidRecord => ResponseError::InvalidRecord,
@@ -61,8 +58,10 @@ pub(super) fn check(records: Option<&Bytes>, version: i16) -> Result<Bytes, Unfi
         batch.verify_crc()?;
         batch.verify_produced_header()?;
     }
-    if attributes.is_transactional() {
-        return Err(Unfit::Transactional);
-    }
     Ok(bytes.clone())
+}
+
+/// Does what a partition is to get belong to a transaction, as far as its header says?
+pub(super) fn is_transactional(records: &[u8]) -> bool {
+    BatchHeader::peek(records).is_ok_and(|header| header.attributes.is_transactional())
 }

@@ -19,7 +19,7 @@ fn reply(batches: Vec<Bytes>, read_committed: bool) -> FetchReply {
                 high_watermark: 1000,
                 last_stable_offset: 999,
                 log_start_offset: 7,
-                read_committed,
+                aborted: read_committed.then(|| vec![(7, 20), (8, 30)]),
                 batches,
             }],
         }],

@@ -30,6 +30,10 @@ pub const fn body(api: Api) -> &'static [Field] {
         Api::DeleteRecords => DELETE_RECORDS,
         Api::InitProducerId => INIT_PRODUCER_ID,
         Api::OffsetForLeaderEpoch => OFFSET_FOR_LEADER_EPOCH,
+        Api::AddPartitionsToTxn => ADD_PARTITIONS_TO_TXN,
+        Api::AddOffsetsToTxn => ADD_OFFSETS_TO_TXN,
+        Api::EndTxn => END_TXN,
+        Api::TxnOffsetCommit => TXN_OFFSET_COMMIT,
         Api::DescribeConfigs => DESCRIBE_CONFIGS,
         Api::SaslAuthenticate => SASL_AUTHENTICATE,
         Api::CreatePartitions => CREATE_PARTITIONS,
@@ -202,6 +206,41 @@ const OFFSET_FOR_LEADER_EPOCH: &[Field] = &[
     array(&[
         string(),                            // topic
         array(&[int32(), int32(), int32()]), // partition, current leader epoch, leader epoch
+    ]),
+];
+
+const ADD_PARTITIONS_TO_TXN: &[Field] = &[
+    string(),                          // transactional id
+    int64(),                           // producer id
+    int16(),                           // producer epoch
+    array(&[string(), int32_array()]), // topic, partitions
+];
+
+const ADD_OFFSETS_TO_TXN: &[Field] = &[
+    string(), // transactional id
+    int64(),  // producer id
+    int16(),  // producer epoch
+    string(), // group
+];
+
+const END_TXN: &[Field] = &[
+    string(),  // transactional id
+    int64(),   // producer id
+    int16(),   // producer epoch
+    boolean(), // commit
+];
+
+const TXN_OFFSET_COMMIT: &[Field] = &[
+    string(),          // transactional id
+    string(),          // group
+    int64(),           // producer id
+    int16(),           // producer epoch
+    int32().since(3),  // generation
+    string().since(3), // member
+    string().since(3), // group instance
+    array(&[
+        string(),                                               // topic
+        array(&[int32(), int64(), int32().since(2), string()]), // partition, offset, epoch, metadata
     ]),
 ];
 

@@ -6,7 +6,8 @@ use kafka_protocol::messages as m;
 use kafka_protocol::protocol::{Decodable, Encodable};
 use omnilog_auth::{Authority, Credentials};
 use omnilog_broker::{
-    Appended, Command, Fetched, OffsetFound, Refusal, Reply, TopicId, TopicInfo, TopicRef,
+    AbortedTransaction, Appended, Command, Enlist, Fetched, OffsetFound, Refusal, Reply, TopicId,
+    TopicInfo, TopicRef,
 };
 use omnilog_wire::{Action, SignalReceiver, signals};
 use tokio::sync::mpsc;
@@ -252,6 +253,10 @@ pub(super) fn broker_reply(command: &Command, kindly: bool) -> Result<Reply, Ref
                 high_watermark: 10,
                 last_stable_offset: 10,
                 log_start_offset: 0,
+                aborted: vec![AbortedTransaction {
+                    producer: 3,
+                    first_offset: 2,
+                }],
             };
             Reply::Fetched(
                 fetch
@@ -264,7 +269,13 @@ pub(super) fn broker_reply(command: &Command, kindly: bool) -> Result<Reply, Ref
         Command::FindOffset(..) | Command::EpochEnd(..) | Command::DeleteRecords(..) => {
             Reply::Offset(offset)
         }
-        Command::InitProducer => Reply::Producer(4, 0),
+        Command::InitProducer | Command::InitTransactions(_) => Reply::Producer(4, 0),
+        Command::Enlist(_, Enlist::Partitions(partitions)) => {
+            Reply::Committed(partitions.iter().map(|_| Ok(())).collect())
+        }
+        Command::Enlist(_, Enlist::Group(_)) => Reply::Committed(vec![Ok(())]),
+        Command::EndTransaction(..) => Reply::Done,
+        Command::UnstableOffsets(_) => Reply::Unstable(vec![(Name::from_static(b"orders"), 1)]),
         Command::FetchOffsets(..) => Reply::GroupOffsets(vec![omnilog_broker::GroupOffset {
             topic: Name::from_static(b"orders"),
             partition: 1,
@@ -319,7 +330,7 @@ pub(super) fn coordinator_reply(message: Message, kindly: bool) {
                 .map(|leaver| (leaver, no(kindly)))
                 .collect(),
         ),
-        GroupRequest::Commit(_, offsets) => {
+        GroupRequest::Commit(_, offsets) | GroupRequest::CommitInTransaction(_, _, offsets) => {
             GroupReply::Commit(no(kindly).map(|()| offsets.iter().map(|_| Ok(())).collect()))
         }
         GroupRequest::Describe => GroupReply::Description(None),
@@ -358,6 +369,10 @@ pub(super) fn decode_response(api: Api, version: i16, body: &Bytes) -> Result<us
         DeleteRecords => DeleteRecordsResponse,
         InitProducerId => InitProducerIdResponse,
         OffsetForLeaderEpoch => OffsetForLeaderEpochResponse,
+        AddPartitionsToTxn => AddPartitionsToTxnResponse,
+        AddOffsetsToTxn => AddOffsetsToTxnResponse,
+        EndTxn => EndTxnResponse,
+        TxnOffsetCommit => TxnOffsetCommitResponse,
         DescribeConfigs => DescribeConfigsResponse,
         SaslAuthenticate => SaslAuthenticateResponse,
         CreatePartitions => CreatePartitionsResponse,
