@@ -21,6 +21,7 @@ mod messages;
 mod modes;
 mod mqtt;
 mod peer;
+mod transactions;
 mod view;
 mod world;
 

@@ -58,6 +58,8 @@ pub(super) struct Facts {
     pub(super) seen_of_lane: BTreeSet<u64>,
     /// What the last consumer of the queue with priorities got last: priority and entry.
     drained: Option<(std::cmp::Reverse<u8>, EntryId)>,
+    /// Transactions.
+    pub(super) transactions: crate::simulation::transactions::Transactions,
     /// Entries begun at QoS 2, and the session that has them.
     pub(super) begun: BTreeMap<(QueueId, EntryId), SessionId>,
     /// Figures, to see that the simulation does anything.

@@ -20,6 +20,7 @@ impl World {
             self.join(at);
         }
         self.calm();
+        self.finish_transactions(0);
         self.read_all(0);
         self.drain_queues(1);
         self.calm();
@@ -48,9 +49,10 @@ impl World {
         self.facts.check_queues();
         if std::env::var_os("OMNILOG_SIM_TELL").is_some() {
             eprintln!(
-                "{} acknowledged, {} delivered, frame {}, files {:?}, clustered {:?}, checkpoints {:?}",
+                "{} acknowledged, {} delivered, transactions {:?}, frame {}, files {:?}, clustered {:?}, checkpoints {:?}",
                 self.facts.acknowledged,
                 self.facts.deliveries,
+                self.facts.transactions.figures(),
                 self.synced,
                 self.env.files.list(Path::new("/broker/journal")),
                 self.env.files.list(Path::new("/broker/clusters")),
@@ -74,6 +76,22 @@ impl World {
         let name = Name::from_static(topic.as_bytes());
         let topic = state.topic(NamespaceId(0), &TopicRef::Name(name)).unwrap();
         state.partitions[&topic.partitions[partition]].log_start
+    }
+
+    /// Where a log ends.
+    pub(super) fn log_end(&self, topic: &'static str, partition: usize) -> i64 {
+        let state = &self.life.as_ref().unwrap().shard.state;
+        let name = Name::from_static(topic.as_bytes());
+        let topic = state.topic(NamespaceId(0), &TopicRef::Name(name)).unwrap();
+        state.partitions[&topic.partitions[partition]].next_offset
+    }
+
+    /// A group's position in a log's first partition.
+    pub(super) fn committed_position(&self, group: &'static str) -> Option<i64> {
+        let state = &self.life.as_ref().unwrap().shard.state;
+        let names = state.namespace(NamespaceId(0)).unwrap();
+        let group = names.groups.get(group.as_bytes())?;
+        group.offsets.values().next().map(|offset| offset.offset)
     }
 
     /// The retained messages are those asked for last, or asked for after the last acknowledged.

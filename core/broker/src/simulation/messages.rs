@@ -21,6 +21,24 @@ pub(super) fn batch(ids: &[u64], padding: usize, time: i64, producer: Option<(i6
     keyed_batch(ids, padding, time, producer, &|_| b'k')
 }
 
+/// A transactional producer's batch.
+pub(super) fn transactional_batch(
+    ids: &[u64],
+    padding: usize,
+    time: i64,
+    who: &Transactor,
+    sequence: i32,
+) -> Bytes {
+    let options = BatchOptions {
+        transactional: true,
+        producer_id: who.producer,
+        producer_epoch: who.epoch,
+        base_sequence: sequence,
+        ..BatchOptions::default()
+    };
+    built(options, ids, padding, time, &|_| b'k')
+}
+
 /// The same with a key for each message.
 pub(super) fn keyed_batch(
     ids: &[u64],
@@ -35,6 +53,16 @@ pub(super) fn keyed_batch(
         options.producer_epoch = 0;
         options.base_sequence = sequence;
     }
+    built(options, ids, padding, time, key)
+}
+
+fn built(
+    options: BatchOptions,
+    ids: &[u64],
+    padding: usize,
+    time: i64,
+    key: &dyn Fn(u64) -> u8,
+) -> Bytes {
     let mut builder = BatchBuilder::new(options);
     for id in ids {
         let headers: [Header<'_>; 0] = [];
@@ -117,7 +145,7 @@ pub(super) fn delivered(message: &Message) -> Option<u64> {
 pub(super) fn fetched(batch: &Bytes) -> Vec<(i64, u64)> {
     let base_offset = i64::from_be_bytes(batch[..8].try_into().unwrap());
     let batch = RecordBatch::parse(batch.clone()).expect("a batch that parses");
-    if batch.header().record_count == 0 {
+    if batch.header().record_count == 0 || batch.header().attributes.is_control() {
         return Vec::new();
     }
     let records = batch.records(1 << 24).expect("records");

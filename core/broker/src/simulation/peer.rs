@@ -12,6 +12,8 @@ use std::sync::Arc;
 pub(super) enum Role {
     Kafka,
     Amqp,
+    /// A Kafka client with a transactional id.
+    Transactor,
     /// With its client id's number; 0 is the steady session's.
     Mqtt(u8),
 }
@@ -38,6 +40,16 @@ pub(super) enum Ask {
     Follow(&'static str),
     Got,
     Session,
+    /// Which transactional id.
+    TakeOver(usize),
+    /// Something of a transaction of which nothing is learned but that it was refused.
+    InTransaction,
+    /// Transaction, topic, partition, messages.
+    AppendIn(u64, &'static str, i32, Vec<u64>),
+    PositionIn(u64),
+    /// Was it to be committed?
+    EndOf(u64, bool),
+    FetchCommitted(Name, i32, i64),
     Assign(u16),
     Received(u16),
     Released(u16),
@@ -87,6 +99,8 @@ pub(super) struct Peer {
     pub(super) opening: bool,
     pub(super) next_packet: u16,
     pub(super) once: Option<(u16, u64, bool)>,
+    /// Its transaction.
+    pub(super) transacting: crate::simulation::transactions::Transacting,
 }
 
 impl Peer {
@@ -108,6 +122,7 @@ impl Peer {
             opening: false,
             next_packet: 1,
             once: None,
+            transacting: Default::default(),
         }
     }
 
@@ -151,7 +166,15 @@ impl Peer {
 impl World {
     /// Sends a command; the reply is awaited.
     pub(super) fn ask(&mut self, at: usize, what: Ask, command: Command) {
-        let writes = matches!(what, Ask::Append(_, _, _, false) | Ask::Commit(_));
+        let writes = matches!(
+            what,
+            Ask::Append(_, _, _, false)
+                | Ask::Commit(_)
+                | Ask::TakeOver(_)
+                | Ask::AppendIn(..)
+                | Ask::PositionIn(_)
+                | Ask::EndOf(..)
+        );
         let peer = &mut self.peers[at];
         let correlation = peer.next;
         peer.next += 1;
@@ -186,6 +209,7 @@ impl World {
         match self.peers[at].role {
             Role::Kafka => self.greet_kafka(at),
             Role::Amqp => {}
+            Role::Transactor => self.transactor_joined(at),
             Role::Mqtt(_) => self.open_session(at),
         }
     }
@@ -195,6 +219,7 @@ impl World {
         match self.peers[at].role {
             Role::Kafka => self.act_kafka(at),
             Role::Amqp => self.act_amqp(at),
+            Role::Transactor => self.act_transactor(at),
             Role::Mqtt(_) => self.act_mqtt(at),
         }
     }
@@ -228,6 +253,17 @@ impl World {
             }
             (Ask::Fetch(topic, partition, from), Ok(Reply::Fetched(parts))) => {
                 self.fetched(&topic, partition, from, parts);
+            }
+            (
+                what @ (Ask::TakeOver(_)
+                | Ask::InTransaction
+                | Ask::AppendIn(..)
+                | Ask::PositionIn(_)
+                | Ask::EndOf(..)),
+                result,
+            ) => self.transactor_answered(at, what, result),
+            (Ask::FetchCommitted(topic, partition, from), Ok(Reply::Fetched(parts))) => {
+                self.fetched_committed(&topic, partition, from, parts);
             }
             (Ask::Commit(index), Ok(_)) => {
                 let before = self.facts.committed;
@@ -288,6 +324,9 @@ impl World {
 
     fn delivered(&mut self, at: usize, delivery: &Delivery) {
         let id = crate::simulation::messages::delivered(&delivery.message);
+        if let Some(id) = id {
+            self.facts.transactions.check_visible(id);
+        }
         let mqtt = matches!(self.peers[at].role, Role::Mqtt(_));
         if mqtt && (delivery.qos == 0 || delivery.retained) {
             if delivery.unsettled {

@@ -63,6 +63,7 @@ impl World {
             unclustered_files_max: [1, 4, 32][random.random_range(0..3)],
             window_bytes_default: [2000, 20_000][random.random_range(0..2)],
             shared_by_key: random.random_bool(0.5),
+            transactional_id_expiration_ms: [60_000, 1 << 40][random.random_range(0..2)],
             ..BrokerConfig::default()
         };
         let keeps_log = random.random_bool(0.3);
@@ -297,6 +298,8 @@ impl World {
             Role::Mqtt(1),
             Role::Mqtt(2),
             Role::Mqtt(1),
+            Role::Transactor,
+            Role::Transactor,
         ];
         for role in roles {
             self.peers.push(Peer::new(role));

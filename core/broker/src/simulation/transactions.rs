@@ -1,0 +1,497 @@
+//! Transactional producers: they take over each other's ids, begin, write, commit positions and end, and leave it at
+//! any point. What is committed is read as a whole, what is aborted never.
+
+use crate::api::*;
+use crate::simulation::facts::{Facts, LOG, SESSION};
+use crate::simulation::messages;
+use crate::simulation::peer::Ask;
+use crate::simulation::world::World;
+use omnilog_record::{ControlRecord, RecordBatch, TransactionOutcome};
+use rand::RngExt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Where transactions write to.
+const PLACES: [(&str, i32); 3] = [(LOG, 0), ("window", 0), ("window", 1)];
+/// Who writes.
+const IDS: [&str; 2] = ["tx-one", "tx-two"];
+/// The longest that one is left open, in milliseconds.
+const TIMEOUT_MS_MAX: i64 = 20_000;
+
+/// A client in the midst of it.
+#[derive(Debug, Default)]
+pub(super) struct Transacting {
+    who: Option<Transactor>,
+    /// Which id it asked for.
+    asked: Option<usize>,
+    /// The number of its transaction.
+    number: Option<u64>,
+    /// Appends that were not answered.
+    pending: usize,
+    sequences: BTreeMap<(&'static str, i32), i32>,
+    /// It was refused something: it begins anew.
+    broken: bool,
+}
+
+/// What is known of a transaction.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Which id's.
+    id: usize,
+    /// Records that were acknowledged.
+    records: Vec<(&'static str, i32, i64, u64)>,
+    /// How it was asked to end.
+    asked: Option<bool>,
+    /// How that was acknowledged.
+    ended: Option<bool>,
+    /// It commits a position: its number.
+    positioned: bool,
+}
+
+/// What is known of all.
+#[derive(Debug, Default)]
+pub(super) struct Transactions {
+    known: BTreeMap<u64, Known>,
+    /// Whose record a message is.
+    of: BTreeMap<u64, u64>,
+    /// What was read as committed at the end: by topic and partition.
+    read: BTreeMap<(Name, i32), BTreeSet<u64>>,
+    /// How far the last read of committed records came.
+    read_end: i64,
+}
+
+fn name(text: &'static str) -> Name {
+    Name::from_static(text.as_bytes())
+}
+
+impl Transactions {
+    /// How many were begun, known to be committed, and known to be aborted.
+    pub(super) fn figures(&self) -> (usize, usize, usize) {
+        let ended = |how| {
+            let known = self.known.values();
+            known.filter(|known| known.ended == Some(how)).count()
+        };
+        (self.known.len(), ended(true), ended(false))
+    }
+
+    /// May a reader of committed records see this message?
+    pub(super) fn check_visible(&self, id: u64) {
+        let Some(number) = self.of.get(&id) else {
+            return;
+        };
+        let known = &self.known[number];
+        assert!(
+            known.asked == Some(true) && known.ended != Some(false),
+            "{id} is read, and its transaction {number} was not committed: {known:?}"
+        );
+    }
+
+    /// Must a reader of committed records see it?
+    fn must_be_visible(&self, id: u64) -> bool {
+        match self.of.get(&id) {
+            Some(number) => self.known[number].ended == Some(true),
+            None => true,
+        }
+    }
+
+    /// At the end, when nothing is open: each transaction is there as a whole, or not at all.
+    fn check_whole(&self, starts: &BTreeMap<(&'static str, i32), i64>) {
+        for (number, known) in &self.known {
+            let there: Vec<bool> = known
+                .records
+                .iter()
+                .filter(|(topic, partition, offset, _)| *offset >= starts[&(*topic, *partition)])
+                .map(|(topic, partition, _, id)| {
+                    let read = self.read.get(&(name(topic), *partition));
+                    read.is_some_and(|read| read.contains(id))
+                })
+                .collect();
+            let all = there.iter().all(|there| *there);
+            let none = !there.contains(&true);
+            let holds = match (known.asked, known.ended) {
+                (_, Some(true)) => all,
+                (Some(true), None) => all || none,
+                _ => none,
+            };
+            assert!(
+                holds,
+                "transaction {number} is torn: {known:?}, there {there:?}"
+            );
+        }
+    }
+}
+
+impl World {
+    /// A client with a transactional id does something.
+    pub(super) fn act_transactor(&mut self, at: usize) {
+        let state = &self.peers[at].transacting;
+        if state.broken || state.who.is_none() {
+            if state.asked.is_none() {
+                self.take_over(at);
+            }
+            return;
+        }
+        if self.chance(2) {
+            self.take_over(at);
+            return;
+        }
+        for _ in 0..self.random.random_range(1..4) {
+            let open = self.peers[at].transacting.number.is_some();
+            match self.random.random_range(0..20) {
+                0..4 => self.read_committed(at),
+                _ if !open => self.begin_transaction(at),
+                4..12 => self.write_in_transaction(at),
+                12..14 => self.position_in_transaction(at),
+                14..17 => {
+                    let answered = self.peers[at].transacting.pending == 0;
+                    let commit = if answered { 80 } else { 30 };
+                    let commit = self.chance(commit);
+                    self.end_transaction(at, commit);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn take_over(&mut self, at: usize) {
+        // Mostly an id of its own; now and then the other's.
+        let index = if self.chance(75) {
+            at % 2
+        } else {
+            (at + 1) % 2
+        };
+        let timeout_ms = [1000, 5000, TIMEOUT_MS_MAX][self.random.random_range(0..3)];
+        let state = &mut self.peers[at].transacting;
+        *state = Transacting {
+            asked: Some(index),
+            ..Transacting::default()
+        };
+        let init = InitTransactions {
+            id: name(IDS[index]),
+            timeout_ms,
+            expected: None,
+        };
+        self.ask(at, Ask::TakeOver(index), Command::InitTransactions(init));
+    }
+
+    fn begin_transaction(&mut self, at: usize) {
+        let Some(who) = self.peers[at].transacting.who.clone() else {
+            return;
+        };
+        let number = self.facts.transactions.known.len() as u64 + 1;
+        let id = IDS.iter().position(|id| name(id) == who.id).unwrap();
+        self.facts.transactions.known.insert(
+            number,
+            Known {
+                id,
+                ..Known::default()
+            },
+        );
+        self.peers[at].transacting.number = Some(number);
+        let partitions = PLACES.map(|(topic, partition)| (name(topic), partition));
+        let command = Command::Enlist(who.clone(), Enlist::Partitions(partitions.to_vec()));
+        self.ask(at, Ask::InTransaction, command);
+        let command = Command::Enlist(who.clone(), Enlist::Group(who.id));
+        self.ask(at, Ask::InTransaction, command);
+    }
+
+    fn write_in_transaction(&mut self, at: usize) {
+        let state = &self.peers[at].transacting;
+        let (Some(who), Some(number)) = (state.who.clone(), state.number) else {
+            return;
+        };
+        let (topic, partition) = PLACES[self.random.random_range(0..PLACES.len())];
+        let publisher = 2_000_000 + self.peers[at].client.0;
+        let count = self.random.random_range(1..4);
+        let ids = self.facts.number(publisher, count);
+        for id in &ids {
+            self.facts.transactions.of.insert(*id, number);
+        }
+        let sequence = self.peers[at]
+            .transacting
+            .sequences
+            .entry((topic, partition))
+            .or_insert(0);
+        let first = *sequence;
+        *sequence += i32::try_from(count).unwrap();
+        let padding = self.padding();
+        let batch = messages::transactional_batch(&ids, padding, self.unix_ms(), &who, first);
+        let append = Append {
+            topic: TopicRef::Name(name(topic)),
+            partition,
+            batch,
+            wait: Wait::Durable,
+            keyless: false,
+            transactional_id: Some(who.id),
+        };
+        self.peers[at].transacting.pending += 1;
+        let ask = Ask::AppendIn(number, topic, partition, ids);
+        self.ask(at, ask, Command::Append(append));
+    }
+
+    fn position_in_transaction(&mut self, at: usize) {
+        let state = &self.peers[at].transacting;
+        let (Some(who), Some(number)) = (state.who.clone(), state.number) else {
+            return;
+        };
+        let commit = OffsetsInTransaction {
+            group: who.id.clone(),
+            transactor: who,
+            offsets: vec![GroupOffset {
+                topic: name(LOG),
+                partition: 0,
+                offset: i64::try_from(number).unwrap(),
+                leader_epoch: -1,
+                metadata: Name::new(),
+            }],
+        };
+        self.peers[at].transacting.pending += 1;
+        let ask = Ask::PositionIn(number);
+        self.ask(at, ask, Command::OffsetsInTransaction(commit));
+    }
+
+    fn end_transaction(&mut self, at: usize, commit: bool) {
+        let state = &mut self.peers[at].transacting;
+        let (Some(who), Some(number)) = (state.who.clone(), state.number.take()) else {
+            return;
+        };
+        let known = self.facts.transactions.known.get_mut(&number).unwrap();
+        known.asked = Some(commit);
+        let command = Command::EndTransaction(who, commit);
+        self.ask(at, Ask::EndOf(number, commit), command);
+    }
+
+    /// A new connection: what was open is left to whoever comes next.
+    pub(super) fn transactor_joined(&mut self, at: usize) {
+        self.peers[at].transacting = Transacting::default();
+    }
+
+    /// An answer to a transactional producer.
+    pub(super) fn transactor_answered(
+        &mut self,
+        at: usize,
+        what: Ask,
+        result: Result<Reply, Refusal>,
+    ) {
+        let tight = self.tight;
+        if let Err(refusal) = &result {
+            let expected = match refusal {
+                // Another has the id, or the time was over.
+                Refusal::ProducerFenced
+                | Refusal::InvalidProducerEpoch
+                | Refusal::InvalidProducerMapping => true,
+                // What came before was refused.
+                Refusal::DiskFull
+                | Refusal::InvalidTransactionState
+                | Refusal::OutOfOrderSequence => tight,
+                _ => false,
+            };
+            assert!(expected, "{what:?} is refused: {refusal}");
+            let state = &mut self.peers[at].transacting;
+            state.broken = true;
+            state.number = None;
+        }
+        match (what, result) {
+            (Ask::TakeOver(index), result) => {
+                let state = &mut self.peers[at].transacting;
+                if state.asked == Some(index) {
+                    state.asked = None;
+                    if let Ok(Reply::Producer(producer, epoch)) = result {
+                        state.who = Some(Transactor {
+                            id: name(IDS[index]),
+                            producer,
+                            epoch,
+                        });
+                    }
+                }
+            }
+            (Ask::AppendIn(number, topic, partition, ids), Ok(Reply::Appended(appended))) => {
+                let (base, state) = (appended.base_offset, &mut self.peers[at].transacting);
+                state.pending = state.pending.saturating_sub(1);
+                self.facts.appended(&name(topic), partition, base, &ids);
+                let known = self.facts.transactions.known.get_mut(&number).unwrap();
+                let records = (base..).zip(&ids);
+                known
+                    .records
+                    .extend(records.map(|(offset, id)| (topic, partition, offset, *id)));
+            }
+            (Ask::PositionIn(number), Ok(_)) => {
+                let state = &mut self.peers[at].transacting;
+                state.pending = state.pending.saturating_sub(1);
+                let known = self.facts.transactions.known.get_mut(&number).unwrap();
+                known.positioned = true;
+            }
+            (Ask::EndOf(number, commit), Ok(_)) => {
+                let known = self.facts.transactions.known.get_mut(&number).unwrap();
+                known.ended = Some(commit);
+                if commit && self.keeps_log {
+                    let ids = known.records.iter().filter(|(topic, ..)| *topic == LOG);
+                    let ids: Vec<u64> = ids.map(|(.., id)| *id).collect();
+                    self.facts.expect(LOG, &ids);
+                    self.facts.expect(SESSION, &ids);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn read_committed(&mut self, at: usize) {
+        let (topic, partition) = PLACES[self.random.random_range(0..PLACES.len())];
+        let end = self.facts.logged.get(&(name(topic), partition));
+        let end = end.and_then(|log| log.last_key_value());
+        let end = end.map_or(0, |(offset, _)| *offset);
+        let from = self.random.random_range(0..=end);
+        self.fetch_committed(at, topic, partition, from);
+    }
+
+    fn fetch_committed(&mut self, at: usize, topic: &'static str, partition: i32, offset: i64) {
+        let fetch = Fetch {
+            partitions: vec![FetchPartition {
+                topic: TopicRef::Name(name(topic)),
+                partition,
+                offset,
+                bytes_max: 1 << 30,
+                current_leader_epoch: -1,
+            }],
+            wait_ms_max: 100,
+            bytes_min: 1,
+            bytes_max: 1 << 30,
+            committed: true,
+        };
+        let ask = Ask::FetchCommitted(name(topic), partition, offset);
+        self.ask(at, ask, Command::Fetch(fetch));
+    }
+
+    /// What a reader of committed records gets, and what it makes of it.
+    pub(super) fn fetched_committed(
+        &mut self,
+        topic: &Name,
+        partition: i32,
+        from: i64,
+        parts: Vec<Result<Fetched, Refusal>>,
+    ) {
+        let Some(Ok(fetched)) = parts.into_iter().next() else {
+            return;
+        };
+        assert!(fetched.last_stable_offset <= fetched.high_watermark);
+        let (seen, end) = committed(&fetched, from);
+        assert!(
+            end <= fetched.last_stable_offset.max(from),
+            "{topic:?}: read to {end}, beyond what is decided"
+        );
+        let start = self.present_start(topic, partition);
+        let first = from.max(fetched.log_start_offset).max(start);
+        for id in seen.values() {
+            self.facts.transactions.check_visible(*id);
+        }
+        if let Some(log) = self.facts.logged.get(&(topic.clone(), partition)) {
+            for (offset, id) in log.range(first.min(end)..end) {
+                // Its transaction may have been decided since this was read, so that is all that is known.
+                let must = self.facts.transactions.must_be_visible(*id);
+                let found = seen.get(offset);
+                assert!(
+                    found == Some(id) || !must && found.is_none(),
+                    "offset {offset} of {topic:?} is {found:?}, and {id} was committed there"
+                );
+            }
+        }
+        let read = &mut self.facts.transactions.read;
+        let read = read.entry((topic.clone(), partition)).or_default();
+        read.extend(seen.values());
+        self.facts.transactions.read_end = end;
+    }
+
+    /// At the end: open transactions run out of time, and all is read as committed.
+    pub(super) fn finish_transactions(&mut self, at: usize) {
+        let wait = Duration::from_millis(u64::try_from(TIMEOUT_MS_MAX).unwrap() + 1);
+        self.clock.advance(wait);
+        self.calm();
+        let mut starts = BTreeMap::new();
+        for (topic, partition) in PLACES {
+            let start = self.log_start(topic, usize::try_from(partition).unwrap());
+            starts.insert((topic, partition), start);
+            let mut from = start;
+            loop {
+                self.facts.transactions.read_end = from;
+                self.fetch_committed(at, topic, partition, from);
+                self.calm();
+                if self.facts.transactions.read_end == from {
+                    break;
+                }
+                from = self.facts.transactions.read_end;
+            }
+            let end = self.log_end(topic, usize::try_from(partition).unwrap());
+            assert_eq!(from, end, "{topic}/{partition}: something is open yet");
+        }
+        self.facts.transactions.check_whole(&starts);
+        for (index, id) in IDS.into_iter().enumerate() {
+            let found = self.committed_position(id);
+            check_position(&self.facts, index, found);
+        }
+    }
+}
+
+/// A group's position is that of a committed transaction, and of none before the last that is known to be.
+fn check_position(facts: &Facts, index: usize, found: Option<i64>) {
+    let mine = facts.transactions.known.iter();
+    let mine = mine.filter(|(_, known)| known.id == index && known.positioned);
+    let mut least = None;
+    for (number, known) in mine {
+        let number = i64::try_from(*number).unwrap();
+        if known.ended == Some(true) {
+            least = Some(number);
+        }
+        if found == Some(number) {
+            assert!(
+                known.asked == Some(true) && known.ended != Some(false),
+                "the position is that of transaction {number}: {known:?}"
+            );
+        }
+    }
+    assert!(
+        found >= least,
+        "the position is {found:?}, and {least:?} was committed"
+    );
+}
+
+/// What a client makes of a fetch: offsets and messages, without those that were aborted, and how far it came.
+fn committed(fetched: &Fetched, from: i64) -> (BTreeMap<i64, u64>, i64) {
+    let mut coming = fetched.aborted.iter().peekable();
+    let mut aborted: BTreeSet<i64> = BTreeSet::new();
+    let mut seen = BTreeMap::new();
+    let mut end = from;
+    assert!(
+        fetched
+            .aborted
+            .is_sorted_by_key(|aborted| aborted.first_offset),
+        "aborted transactions come in order"
+    );
+    for bytes in &fetched.batches {
+        let base = i64::from_be_bytes(bytes[..8].try_into().unwrap());
+        let batch = RecordBatch::parse(bytes.clone()).expect("a batch that parses");
+        let header = *batch.header();
+        let last = base + i64::from(header.last_offset_delta);
+        end = end.max(last + 1);
+        while let Some(next) = coming.next_if(|next| next.first_offset <= last) {
+            aborted.insert(next.producer);
+        }
+        if header.attributes.is_control() {
+            if outcome(&batch) == Some(TransactionOutcome::Abort) {
+                aborted.remove(&header.producer_id);
+            }
+        } else if !(header.attributes.is_transactional() && aborted.contains(&header.producer_id)) {
+            seen.extend(messages::fetched(bytes));
+        }
+    }
+    (seen, end)
+}
+
+/// How the transaction of a marker ended; `None`: there is no record left in it.
+fn outcome(batch: &RecordBatch) -> Option<TransactionOutcome> {
+    let records = batch.records(1 << 20).expect("records");
+    let record = records.iter().next()?.expect("a record");
+    match ControlRecord::parse(&record).expect("a control record") {
+        ControlRecord::EndTransaction { outcome, .. } => Some(outcome),
+        ControlRecord::Other(kind) => panic!("a control record of type {kind}"),
+    }
+}
