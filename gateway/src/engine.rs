@@ -23,6 +23,7 @@ impl Engine {
             low_bytes: journal.disk_low_bytes,
             reserve_bytes: journal.disk_reserve_bytes,
             bytes_max: journal.bytes_max,
+            ..JournalOptions::default()
         };
         let running = Broker::start(&Env::real(), dir, options, broker_config(settings))
             .with_context(|| format!("cannot start on the data in {}", dir.display()))?;

@@ -120,6 +120,7 @@ fn offline(settings: &config::Settings, path: &str) -> anyhow::Result<String> {
         low_bytes: 0,
         reserve_bytes: 0,
         bytes_max: 0,
+        ..JournalOptions::default()
     };
     let config = engine::broker_config(settings);
     let running = Broker::start(&Env::real().overlaid(), dir, options, config)

@@ -113,6 +113,7 @@ async fn when_the_reserve_is_used_up_what_was_decided_waits_and_is_told_when_the
         low_bytes: 2 * FILE_BYTES,
         reserve_bytes: 4 * FILE_BYTES,
         bytes_max: 0,
+        ..JournalOptions::default()
     };
     let start = || {
         let config = BrokerConfig::default();

@@ -1,40 +1,59 @@
-//! Checkpoints: primary data, not a cache. Each is one immutable object of pages over an ordered key space; two
-//! generations are kept.
+//! Checkpoints: primary data, not a cache. Each is a chain of immutable objects of pages over an ordered key space: the
+//! newest holds what changed since the one below it. Two generations are kept, and the objects below them.
 //!
 //! ```text
 //! object   := page* manifest trailer
-//! page     := length u32 | crc u32 | (key_length u16 | value_length u32 | key | value)*
-//! manifest := version u16 | lsn u64 | pages u32 | (position u64)* | crc u32
+//! page     := length u32 | crc u32 | (key_length u16 | flags and value_length u32 | key | value)*
+//! manifest := version u16 | lsn u64 | pages u32 | (position u64)* | below u32 | (lsn u64 | crc u32)* | crc u32
 //! trailer  := magic "OMNICKPT" | manifest_position u64 | crc u32
 //! ```
 //!
-//! Entries are in key order; pages hold about 256 KiB. CRCs are CRC-32C.
+//! Entries are in key order; pages hold about 256 KiB. CRCs are CRC-32C. `below` names the objects that this one lies
+//! on, oldest first, with their manifests' CRCs. Of a value's length bit 31 says that the key is gone, bit 30 that all
+//! older keys are which begin with this one. Version 1 has no flags and nothing below.
+//!
+//! An object takes in those right below it which are not much larger than itself, so a chain is short, each byte is
+//! written a few times only, and what is gone is left behind at last.
 
-use crate::env::{Env, File};
+mod merge;
+mod object;
+
+use crate::env::Env;
 use crate::frame::Lsn;
 use crate::reserve::Reserve;
+use merge::{Given, Source, merge};
+use object::{Manifest, Object, Writer, damaged};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The version that this code writes.
-const VERSION: u16 = 1;
 /// A page is closed when it has grown to this.
 const PAGE_BYTES: usize = 256 << 10;
 /// Written bytes are synced in steps of this, so that the journal's syncs need not wait for all of them.
 const STEP_BYTES: u64 = 8 << 20;
-const MAGIC: &[u8; 8] = b"OMNICKPT";
-const TRAILER: usize = 20;
 /// Generations kept.
 const GENERATIONS: usize = 2;
+/// An object lies on so many others at the most.
+const BELOW_MAX: usize = 7;
 
 /// Takes a key and its value.
 pub type EachEntry<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>;
 
 /// A key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// What changed of a checkpoint's entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its value; `None`: there is none any more.
+    pub value: Option<Vec<u8>>,
+    /// All older entries whose keys begin with this one are gone.
+    pub clears: bool,
+}
 
 /// A checkpoint read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,14 +66,33 @@ pub struct SavedCheckpoint {
 
 /// Where checkpoints are kept.
 pub trait CheckpointStore: Send + Sync + std::fmt::Debug {
-    /// Writes a checkpoint of everything up to this frame; durable when it returns. Blocks; `pause` is called between
-    /// its steps. Entries come in key order.
+    /// Writes what changed between two frames, as a checkpoint of everything up to the later one; durable when it
+    /// returns. Nothing below (0): everything is given. Blocks; `pause` is called between its steps. Changes come in
+    /// the order of their keys, about so many bytes of them.
+    fn write_changes(
+        &self,
+        below: Lsn,
+        lsn: Lsn,
+        changes: &mut dyn Iterator<Item = Change>,
+        bytes: u64,
+        pause: &mut dyn FnMut(),
+    ) -> io::Result<()>;
+    /// Writes a checkpoint that lies on no other. Entries come in key order.
     fn write(
         &self,
         lsn: Lsn,
         entries: &mut dyn Iterator<Item = Pair>,
         pause: &mut dyn FnMut(),
-    ) -> io::Result<()>;
+    ) -> io::Result<()> {
+        let mut changes = entries.map(|(key, value)| Change {
+            key,
+            value: Some(value),
+            clears: false,
+        });
+        self.write_changes(0, lsn, &mut changes, u64::MAX, pause)
+    }
+    /// May a later checkpoint lie on this one? On one of version 1 it may not: its keys were others.
+    fn bears(&self, lsn: Lsn) -> bool;
     /// The frame of the newest whole checkpoint, 0 if there is none; a damaged one is passed over for the generation
     /// before it.
     fn whole(&self) -> io::Result<Lsn>;
@@ -77,13 +115,22 @@ pub trait CheckpointStore: Send + Sync + std::fmt::Debug {
     fn oldest_lsn(&self) -> Lsn;
 }
 
+/// What is known of an object.
+#[derive(Debug, Clone)]
+struct Known {
+    bytes: u64,
+    /// `None` if it is damaged.
+    manifest: Option<Arc<Manifest>>,
+}
+
 /// Checkpoints in a directory.
 #[derive(Debug)]
 pub struct LocalCheckpoints {
     env: Env,
     dir: PathBuf,
-    /// By the frame they hold everything up to: their size.
-    known: Mutex<BTreeMap<Lsn, u64>>,
+    page_bytes: usize,
+    /// Objects, by the frame they hold everything up to.
+    known: Mutex<BTreeMap<Lsn, Known>>,
     reserve: Option<Arc<Reserve>>,
     /// The newest one, once it was read from end to end or written by this process.
     whole: Mutex<Option<Lsn>>,
@@ -97,7 +144,9 @@ impl LocalCheckpoints {
         for path in env.files.list(dir)? {
             match lsn_of(&path) {
                 Some(lsn) => {
-                    known.insert(lsn, env.files.open_read(&path)?.len()?);
+                    let bytes = env.files.open_read(&path)?.len()?;
+                    let manifest = Object::open(env, &path)?.map(|object| object.manifest.into());
+                    known.insert(lsn, Known { bytes, manifest });
                 }
                 // Kept for whoever wants to know what happened to it.
                 None if path.extension().is_some_and(|name| name == "damaged") => {}
@@ -106,14 +155,14 @@ impl LocalCheckpoints {
             }
         }
         // Removing a generation need not have reached the disk: what comes back does not count.
-        while known.len() > GENERATIONS {
-            if let Some((lsn, _)) = known.pop_first() {
-                env.files.remove(&dir.join(format!("{lsn:020}.ckpt")))?;
-            }
+        for lsn in not_needed(&known) {
+            known.remove(&lsn);
+            env.files.remove(&dir.join(format!("{lsn:020}.ckpt")))?;
         }
         Ok(Self {
             env: env.clone(),
             dir: dir.to_owned(),
+            page_bytes: PAGE_BYTES,
             known: Mutex::new(known),
             reserve: None,
             whole: Mutex::new(None),
@@ -123,6 +172,13 @@ impl LocalCheckpoints {
     /// On a disk that is low, they take their space from this.
     pub(crate) fn with_reserve(mut self, reserve: Arc<Reserve>) -> Self {
         self.reserve = Some(reserve);
+        self
+    }
+
+    /// Pages are closed when they have grown to this.
+    #[must_use]
+    pub fn with_pages(mut self, bytes: usize) -> Self {
+        self.page_bytes = bytes;
         self
     }
 
@@ -138,7 +194,13 @@ impl LocalCheckpoints {
         let mut newest = 0;
         let mut damaged = Vec::new();
         for (lsn, path) in found {
-            match is_whole(&*env.files.open_read(&path)?, lsn)? {
+            let unharmed = |below: &Lsn| !damaged.contains(&object_path(dir, *below));
+            let below = chain(env, dir, lsn)?.is_some_and(|chain| chain.iter().all(unharmed));
+            let whole = match Object::open(env, &path)? {
+                Some(mut object) => below && object.check()?,
+                None => false,
+            };
+            match whole {
                 true => newest = lsn,
                 false => damaged.push(path),
             }
@@ -156,21 +218,31 @@ impl LocalCheckpoints {
 
     /// Bytes of all generations.
     pub fn bytes(&self) -> u64 {
-        self.known.lock().values().sum()
+        self.known.lock().values().map(|known| known.bytes).sum()
     }
 
     fn path(&self, lsn: Lsn) -> PathBuf {
-        self.dir.join(format!("{lsn:020}.ckpt"))
+        object_path(&self.dir, lsn)
     }
 
-    /// Writes pages, manifest and trailer; returns how many bytes.
+    /// Writes pages, manifest and trailer.
     fn write_to(
         &self,
         path: &Path,
-        entries: &mut dyn Iterator<Item = Pair>,
-        lsn: Lsn,
+        given: Written<'_>,
         pause: &mut dyn FnMut(),
-    ) -> io::Result<u64> {
+    ) -> io::Result<Known> {
+        let Written {
+            lsn,
+            below,
+            taken_in,
+            changes,
+        } = given;
+        let mut sources: Vec<Box<dyn Source + '_>> = vec![Box::new(Given::new(changes))];
+        for lsn in taken_in.iter().rev() {
+            let object = Object::open(&self.env, &self.path(*lsn))?.ok_or_else(damaged)?;
+            sources.push(Box::new(object));
+        }
         let lent = match &self.reserve {
             Some(reserve) => reserve.lend(path)?,
             None => false,
@@ -179,27 +251,49 @@ impl LocalCheckpoints {
         if !lent {
             file.set_len(0)?;
         }
-        let mut writer = Writer {
-            file: &*file,
-            position: 0,
-            synced: 0,
-            pages: Vec::new(),
-            page: Vec::new(),
-        };
-        for (key, value) in entries {
-            writer.add(&key, &value)?;
-            if writer.position - writer.synced >= STEP_BYTES {
-                file.sync_data()?;
-                writer.synced = writer.position;
+        let mut writer = Writer::new(&*file, self.page_bytes);
+        merge(&mut sources, below.is_empty(), &mut |key, value, effect| {
+            writer.add(key, value, effect)?;
+            if writer.unsynced() >= STEP_BYTES {
+                writer.sync()?;
                 pause();
             }
-        }
-        let bytes = writer.finish(lsn)?;
+            Ok(())
+        })?;
+        let (bytes, _) = writer.finish(lsn, &below)?;
         if lent {
             file.set_len(bytes)?;
         }
         file.sync_data()?;
-        Ok(bytes)
+        let manifest = Object::open(&self.env, path)?.map(|object| object.manifest.into());
+        Ok(Known { bytes, manifest })
+    }
+
+    /// Which of the objects below are taken in by one of so many bytes, and which it lies on; oldest first.
+    fn split(&self, below: Lsn, mut bytes: u64) -> io::Result<(Vec<Lsn>, Vec<(Lsn, u32)>)> {
+        if below == 0 {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let known = self.known.lock();
+        let manifest = |lsn: Lsn| {
+            let known = known.get(&lsn)?;
+            Some((known.bytes, known.manifest.as_ref()?))
+        };
+        let (_, newest) = manifest(below).ok_or_else(damaged)?;
+        let mut beneath = newest.below.clone();
+        beneath.push((below, newest.crc));
+        let mut taken_in = Vec::new();
+        while let Some((lsn, _)) = beneath.last() {
+            let (size, _) = manifest(*lsn).ok_or_else(damaged)?;
+            if size > bytes.saturating_mul(2) && beneath.len() <= BELOW_MAX {
+                break;
+            }
+            bytes = bytes.saturating_add(size);
+            taken_in.push(*lsn);
+            beneath.pop();
+        }
+        taken_in.reverse();
+        Ok((taken_in, beneath))
     }
 
     fn put_aside(&self, damaged: &[Lsn]) -> io::Result<()> {
@@ -212,6 +306,34 @@ impl LocalCheckpoints {
         }
         Ok(())
     }
+
+    /// Can all of it be read?
+    fn is_whole(&self, lsn: Lsn) -> io::Result<bool> {
+        let Some(chain) = chain(&self.env, &self.dir, lsn)? else {
+            return Ok(false);
+        };
+        for lsn in chain {
+            let Some(mut object) = Object::open(&self.env, &self.path(lsn))? else {
+                return Ok(false);
+            };
+            if !object.check()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// An object to be written.
+struct Written<'a> {
+    lsn: Lsn,
+    below: Vec<(Lsn, u32)>,
+    taken_in: Vec<Lsn>,
+    changes: &'a mut dyn Iterator<Item = Change>,
+}
+
+fn object_path(dir: &Path, lsn: Lsn) -> PathBuf {
+    dir.join(format!("{lsn:020}.ckpt"))
 }
 
 fn lsn_of(path: &Path) -> Option<Lsn> {
@@ -222,31 +344,90 @@ fn lsn_of(path: &Path) -> Option<Lsn> {
         .ok()
 }
 
+/// The objects that are neither a generation nor below one.
+fn not_needed(known: &BTreeMap<Lsn, Known>) -> Vec<Lsn> {
+    let generations = known.iter().rev().take(GENERATIONS);
+    let needed: BTreeSet<Lsn> = generations
+        .flat_map(|(lsn, known)| {
+            let below = known.manifest.iter().flat_map(|manifest| &manifest.below);
+            below.map(|(lsn, _)| *lsn).chain([*lsn])
+        })
+        .collect();
+    known
+        .keys()
+        .copied()
+        .filter(|lsn| !needed.contains(lsn))
+        .collect()
+}
+
+/// The objects of a checkpoint, oldest first; `None` if one is missing, another, or its manifest damaged.
+fn chain(env: &Env, dir: &Path, lsn: Lsn) -> io::Result<Option<Vec<Lsn>>> {
+    let Some(object) = Object::open(env, &object_path(dir, lsn))? else {
+        return Ok(None);
+    };
+    if object.manifest.lsn != lsn {
+        return Ok(None);
+    }
+    let there: BTreeSet<Lsn> = env
+        .files
+        .list(dir)?
+        .iter()
+        .filter_map(|path| lsn_of(path))
+        .collect();
+    let mut chain = Vec::new();
+    for (lsn, crc) in &object.manifest.below {
+        if !there.contains(lsn) {
+            return Ok(None);
+        }
+        match Object::open(env, &object_path(dir, *lsn))? {
+            Some(object) if object.manifest.crc == *crc && object.manifest.lsn == *lsn => {}
+            _ => return Ok(None),
+        }
+        chain.push(*lsn);
+    }
+    chain.push(lsn);
+    Ok(Some(chain))
+}
+
 impl CheckpointStore for LocalCheckpoints {
-    fn write(
+    fn write_changes(
         &self,
+        below: Lsn,
         lsn: Lsn,
-        entries: &mut dyn Iterator<Item = Pair>,
+        changes: &mut dyn Iterator<Item = Change>,
+        bytes: u64,
         pause: &mut dyn FnMut(),
     ) -> io::Result<()> {
+        let (taken_in, below) = self.split(below, bytes)?;
+        let given = Written {
+            lsn,
+            below,
+            taken_in,
+            changes,
+        };
         let unfinished = self.dir.join("unfinished");
-        let written = self.write_to(&unfinished, entries, lsn, pause);
+        let written = self.write_to(&unfinished, given, pause);
         if written.is_err() {
             // What was claimed is given back; the error speaks for itself.
             let _ = self.env.files.remove(&unfinished);
         }
-        let bytes = written?;
+        let written = written?;
         self.env.files.rename(&unfinished, &self.path(lsn))?;
         self.env.files.sync_dir(&self.dir)?;
         let mut known = self.known.lock();
-        known.insert(lsn, bytes);
+        known.insert(lsn, written);
         *self.whole.lock() = Some(lsn);
-        while known.len() > GENERATIONS {
-            if let Some((oldest, _)) = known.pop_first() {
-                self.env.files.remove(&self.path(oldest))?;
-            }
+        for lsn in not_needed(&known) {
+            known.remove(&lsn);
+            self.env.files.remove(&self.path(lsn))?;
         }
         Ok(())
+    }
+
+    fn bears(&self, lsn: Lsn) -> bool {
+        let known = self.known.lock();
+        let manifest = known.get(&lsn).and_then(|known| known.manifest.as_ref());
+        manifest.is_some_and(|manifest| manifest.version > 1)
     }
 
     fn whole(&self) -> io::Result<Lsn> {
@@ -256,7 +437,7 @@ impl CheckpointStore for LocalCheckpoints {
         let known: Vec<Lsn> = self.known.lock().keys().rev().copied().collect();
         let mut damaged = Vec::new();
         for lsn in &known {
-            if is_whole(&*self.env.files.open_read(&self.path(*lsn))?, *lsn)? {
+            if self.is_whole(*lsn)? {
                 self.put_aside(&damaged)?;
                 *self.whole.lock() = Some(*lsn);
                 return Ok(*lsn);
@@ -275,195 +456,27 @@ impl CheckpointStore for LocalCheckpoints {
     }
 
     fn read(&self, lsn: Lsn, each: EachEntry<'_>) -> io::Result<()> {
-        let file = self.env.files.open_read(&self.path(lsn))?;
-        if read(&*file, each)? == Some(lsn) {
-            return Ok(());
+        let what = || {
+            let what = format!("checkpoint {lsn} is damaged");
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        };
+        let chain = chain(&self.env, &self.dir, lsn)?.ok_or_else(what)?;
+        let mut sources: Vec<Box<dyn Source + '_>> = Vec::new();
+        for lsn in chain.iter().rev() {
+            let object = Object::open(&self.env, &self.path(*lsn))?;
+            sources.push(Box::new(object.ok_or_else(what)?));
         }
-        let what = format!("checkpoint {lsn} is damaged");
-        Err(io::Error::new(io::ErrorKind::InvalidData, what))
+        merge(&mut sources, true, &mut |key, value, _| each(key, value))
     }
 
     fn oldest_lsn(&self) -> Lsn {
         let known = self.known.lock();
         // With one generation only, its predecessor is the empty state: the whole journal is needed.
-        if known.len() < GENERATIONS {
-            0
-        } else {
-            known.first_key_value().map_or(0, |(lsn, _)| *lsn)
-        }
+        known
+            .keys()
+            .rev()
+            .nth(GENERATIONS - 1)
+            .copied()
+            .unwrap_or(0)
     }
-}
-
-struct Writer<'a> {
-    file: &'a dyn File,
-    position: u64,
-    synced: u64,
-    pages: Vec<u64>,
-    page: Vec<u8>,
-}
-
-impl Writer<'_> {
-    fn add(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
-        let too_long = |_| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a checkpoint entry is too long",
-            )
-        };
-        self.page
-            .extend_from_slice(&u16::try_from(key.len()).map_err(too_long)?.to_le_bytes());
-        self.page
-            .extend_from_slice(&u32::try_from(value.len()).map_err(too_long)?.to_le_bytes());
-        self.page.extend_from_slice(key);
-        self.page.extend_from_slice(value);
-        if self.page.len() >= PAGE_BYTES {
-            self.flush()
-        } else {
-            Ok(())
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.page.is_empty() {
-            return Ok(());
-        }
-        let mut head = Vec::with_capacity(8);
-        head.extend_from_slice(
-            &u32::try_from(self.page.len())
-                .unwrap_or(u32::MAX)
-                .to_le_bytes(),
-        );
-        head.extend_from_slice(&crc32c::crc32c(&self.page).to_le_bytes());
-        self.file.write_at(&head, self.position)?;
-        self.file.write_at(&self.page, self.position + 8)?;
-        self.pages.push(self.position);
-        self.position += 8 + self.page.len() as u64;
-        self.page.clear();
-        Ok(())
-    }
-
-    fn finish(&mut self, lsn: Lsn) -> io::Result<u64> {
-        self.flush()?;
-        let mut out = Vec::new();
-        out.extend_from_slice(&VERSION.to_le_bytes());
-        out.extend_from_slice(&lsn.to_le_bytes());
-        out.extend_from_slice(
-            &u32::try_from(self.pages.len())
-                .unwrap_or(u32::MAX)
-                .to_le_bytes(),
-        );
-        for position in &self.pages {
-            out.extend_from_slice(&position.to_le_bytes());
-        }
-        out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
-        let start = out.len();
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&self.position.to_le_bytes());
-        let crc = out.get(start..).map_or(0, crc32c::crc32c);
-        out.extend_from_slice(&crc.to_le_bytes());
-        self.file.write_at(&out, self.position)?;
-        Ok(self.position + out.len() as u64)
-    }
-}
-
-/// Can all of it be read?
-fn is_whole(file: &dyn File, lsn: Lsn) -> io::Result<bool> {
-    Ok(read(file, &mut |_, _| Ok(()))? == Some(lsn))
-}
-
-/// Reads a checkpoint, a page at a time; `None` if any part of it is damaged.
-fn read(file: &dyn File, each: EachEntry<'_>) -> io::Result<Option<Lsn>> {
-    let length = file.len()?;
-    let Some(at) = length.checked_sub(TRAILER as u64) else {
-        return Ok(None);
-    };
-    let trailer = read_exact(file, at, TRAILER)?;
-    let Some(position) = trailer.as_deref().and_then(trailer_position) else {
-        return Ok(None);
-    };
-    let Some(size) = at.checked_sub(position) else {
-        return Ok(None);
-    };
-    let size = usize::try_from(size).map_err(io::Error::other)?;
-    let Some(manifest) = read_exact(file, position, size)? else {
-        return Ok(None);
-    };
-    let Some((lsn, pages)) = parse_manifest(&manifest) else {
-        return Ok(None);
-    };
-    for page in pages {
-        let Some(head) = read_exact(file, page, 8)? else {
-            return Ok(None);
-        };
-        let (Some(length), Some(crc)) = (u32_at(&head, 0), u32_at(&head, 4)) else {
-            return Ok(None);
-        };
-        if page + 8 + u64::from(length) > position {
-            return Ok(None);
-        }
-        let Some(body) = read_exact(file, page + 8, length as usize)? else {
-            return Ok(None);
-        };
-        if crc32c::crc32c(&body) != crc {
-            return Ok(None);
-        }
-        let mut rest = &body[..];
-        while !rest.is_empty() {
-            let Some((key, value, behind)) = parse_entry(rest) else {
-                return Ok(None);
-            };
-            each(key, value)?;
-            rest = behind;
-        }
-    }
-    Ok(Some(lsn))
-}
-
-fn read_exact(file: &dyn File, position: u64, length: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = vec![0; length];
-    let read = file.read_at(&mut bytes, position)?;
-    Ok((read == length).then_some(bytes))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
-}
-
-fn trailer_position(trailer: &[u8]) -> Option<u64> {
-    let whole =
-        trailer.starts_with(MAGIC) && u32_at(trailer, 16)? == crc32c::crc32c(trailer.get(..16)?);
-    if whole { u64_at(trailer, 8) } else { None }
-}
-
-fn parse_manifest(manifest: &[u8]) -> Option<(Lsn, Vec<u64>)> {
-    let body = manifest.get(..manifest.len().checked_sub(4)?)?;
-    if u32_at(manifest, body.len())? != crc32c::crc32c(body) {
-        return None;
-    }
-    if u16::from_le_bytes(body.get(..2)?.try_into().ok()?) != VERSION {
-        return None;
-    }
-    let lsn = u64_at(body, 2)?;
-    let count = u32_at(body, 10)? as usize;
-    if body.len() != 14 + count.checked_mul(8)? {
-        return None;
-    }
-    let pages = (0..count)
-        .map(|page| u64_at(body, 14 + page * 8))
-        .collect::<Option<_>>()?;
-    Some((lsn, pages))
-}
-
-/// A page's first entry, and what is behind it.
-fn parse_entry(page: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let key_length = usize::from(u16::from_le_bytes(page.get(..2)?.try_into().ok()?));
-    let value_length = u32_at(page, 2)? as usize;
-    let key = page.get(6..6 + key_length)?;
-    let end = (6 + key_length).checked_add(value_length)?;
-    let value = page.get(6 + key_length..end)?;
-    Some((key, value, page.get(end..)?))
 }

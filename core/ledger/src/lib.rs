@@ -24,7 +24,7 @@ mod scan;
 pub mod sim;
 mod sync;
 
-pub use checkpoint::{CheckpointStore, EachEntry, LocalCheckpoints, Pair, SavedCheckpoint};
+pub use checkpoint::{Change, CheckpointStore, EachEntry, LocalCheckpoints, Pair, SavedCheckpoint};
 pub use cluster::{Clustering, Clusters, Judge, Plan, is_clustered};
 pub use env::{Clock, Env, File, Files, Random};
 pub use fake::{FakeFrame, FakeJournal};

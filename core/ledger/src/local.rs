@@ -32,6 +32,8 @@ pub struct JournalOptions {
     pub reserve_bytes: u64,
     /// Bytes that journal and checkpoints may take in all; 0: as the disk has.
     pub bytes_max: u64,
+    /// A page of a checkpoint is closed when it has grown to this.
+    pub checkpoint_page_bytes: usize,
 }
 
 impl Default for JournalOptions {
@@ -42,6 +44,7 @@ impl Default for JournalOptions {
             low_bytes: 512 * MIB,
             reserve_bytes: 256 * MIB,
             bytes_max: 0,
+            checkpoint_page_bytes: 256 << 10,
         }
     }
 }
@@ -105,6 +108,7 @@ impl LocalJournal {
         let reserve = Reserve::open(env, &journal_dir, options.file_bytes, options.reserve_bytes)?;
         let reserve = Arc::new(reserve);
         let checkpoints = LocalCheckpoints::open(env, &dir.join("checkpoints"))?;
+        let checkpoints = checkpoints.with_pages(options.checkpoint_page_bytes);
         let checkpoints = Arc::new(checkpoints.with_reserve(reserve.clone()));
         // Frames up to here are not needed: files that hold no others may be gone.
         let newest = checkpoints.newest_lsn();

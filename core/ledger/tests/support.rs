@@ -28,6 +28,7 @@ pub fn options() -> JournalOptions {
         low_bytes: 0,
         reserve_bytes: 0,
         bytes_max: 0,
+        ..JournalOptions::default()
     }
 }
 

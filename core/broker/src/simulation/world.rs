@@ -46,6 +46,7 @@ impl World {
             low_bytes: 0,
             reserve_bytes: 0,
             bytes_max: 0,
+            checkpoint_page_bytes: [64, 1 << 10, 256 << 10][random.random_range(0..3)],
         };
         let tight = random.random_bool(0.3);
         if tight {

@@ -40,6 +40,7 @@ fn open(env: &Env) -> (Shard, Syncer, Arc<dyn SectionReader>) {
         low_bytes: 0,
         reserve_bytes: 0,
         bytes_max: 0,
+        ..JournalOptions::default()
     };
     let dir = Path::new("/data");
     let opened = LocalJournal::open(env, dir, options, Arc::new(|| {}));
