@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the clients that the suites drive: setup.sh [all|python|node|java|go|system|oracles ...]
+# Installs the clients that the suites drive: setup.sh [all|python|node|java|go|kafka|system|oracles ...]
 #
 # Everything but Debian's packages goes under $OMNILOG_CLIENTS_CACHE (by default the user's cache folder). What is there
 # already in the wanted versions is left alone. Every step is bounded in time; one that fails is said at the end, by
@@ -74,9 +74,19 @@ debian() { # packages...
 
 system() { debian kcat mosquitto-clients strace; }
 
-# Other brokers to hold the cases against. Debian may start them: this stops them again.
+kafka() {
+    local sources=("$here/kafka/pom.xml")
+    ready kafka "${sources[@]}" && return
+    rm -rf "$cache/kafka" && mkdir -p "$cache/kafka/lib" &&
+        timeout 400 mvn -q -B -f "${sources[0]}" dependency:copy-dependencies -DoutputDirectory="$cache/kafka/lib" \
+            -Dmdep.useBaseVersion=true &&
+        mark kafka "${sources[@]}"
+}
+
+# Other brokers to hold the cases against. Debian may start its own: this stops them again.
 oracles() {
     debian rabbitmq-server mosquitto
+    kafka || return
     local service
     for service in rabbitmq-server mosquitto; do
         command -v systemctl >/dev/null && systemctl is-active -q "$service" && systemctl stop "$service"
@@ -89,7 +99,7 @@ parts=("$@")
 [[ ${parts[0]} == all ]] && parts=(system python node java go)
 for part in "${parts[@]}"; do
     case $part in
-    python | node | java | go | system | oracles) "$part" || failed+=("$part") ;;
+    python | node | java | go | kafka | system | oracles) "$part" || failed+=("$part") ;;
     *)
         echo "setup.sh: no part is called $part" >&2
         exit 2

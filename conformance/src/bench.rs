@@ -2,9 +2,11 @@
 //! speed and at a steady rate.
 //!
 //! One thread drives all connections of a load (`engine`), with a peer for each (`peers`); `plan` says what is sent,
-//! `connect` makes it so, `measure` runs it once.
+//! `connect` makes it so, `measure` runs it once. `compare`
+//! does that for several brokers in turn.
 
 mod book;
+mod compare;
 mod connect;
 mod engine;
 mod figure;
@@ -14,7 +16,7 @@ mod plan;
 mod resume;
 mod wire;
 
-use crate::cli::{BenchArgs, Scenario};
+use crate::cli::{BenchArgs, BenchCommand, Scenario};
 use crate::harness::{Gateway, GatewayOptions, Launcher, Target};
 use anyhow::{Context as _, ensure};
 use figure::Figure;
@@ -38,6 +40,9 @@ const USUAL: [Scenario; 5] = [
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     allow_many_files();
+    if let Some(BenchCommand::Compare(args)) = &args.command {
+        return compare::run(args);
+    }
     let (_gateway, broker) = broker(args)?;
     let scenarios: Vec<Scenario> = if args.scenarios.is_empty() {
         let spoken = |scenario: &Scenario| {

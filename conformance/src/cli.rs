@@ -2,7 +2,7 @@
 
 mod bench;
 
-pub(crate) use bench::{BenchArgs, LoadArgs, Loop, PaceArgs, Scenario};
+pub(crate) use bench::{BenchArgs, BenchCommand, CompareArgs, LoadArgs, Loop, PaceArgs, Scenario};
 
 use crate::case::Case;
 use clap::{Args, Parser, Subcommand};
@@ -23,7 +23,7 @@ pub(crate) enum Command {
     /// Print the names of the cases.
     List(SelectArgs),
     /// Load a broker: what it gets through, its CPU time, and the latency its clients see.
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
 }
 
 #[derive(Debug, Args, Clone, Default)]

@@ -35,6 +35,11 @@ impl Clients {
         }
     }
 
+    /// Where `setup.sh` puts what it installs.
+    pub(crate) fn cache(&self) -> &Path {
+        &self.cache
+    }
+
     /// Why a client can't be used here, if it can't.
     pub(crate) fn missing(&self, client: Client) -> Option<String> {
         let program = |name: &str| {

@@ -13,34 +13,50 @@ const PIPELINE: usize = 500;
 
 /// A plan's connections, subscribed and ready. `name` makes its topics and queues its own.
 pub(super) fn connect(plan: &Plan, name: &str, target: &Target) -> anyhow::Result<Engine> {
+    plan.check()?;
     let mut engine = Engine::new()?;
-    add(&mut engine, plan, name, target)?;
+    let topics = topic_names(plan, name);
+    match plan.protocol {
+        Protocol::Mqtt => add_mqtt(&mut engine, plan, name, target.mqtt()?, &topics),
+        Protocol::Amqp => add_amqp(&mut engine, plan, name, target.amqp()?, &topics),
+        Protocol::Kafka => add_kafka(&mut engine, plan, target.kafka()?, &topics),
+    }
+    .context("connecting")?;
     Ok(engine)
 }
 
-pub(super) fn add(
-    engine: &mut Engine,
-    plan: &Plan,
-    name: &str,
-    target: &Target,
-) -> anyhow::Result<()> {
-    plan.check()?;
-    let topics: Vec<String> = (0..plan.topics)
-        .map(|n| topic_name(plan, name, n))
-        .collect();
+/// Deletes what was made for a plan whose connections are closed.
+pub(super) fn remove(plan: &Plan, name: &str, target: &Target) -> anyhow::Result<()> {
+    let topics = topic_names(plan, name);
     match plan.protocol {
-        Protocol::Mqtt => add_mqtt(engine, plan, name, target.mqtt()?, &topics),
-        Protocol::Amqp => add_amqp(engine, plan, name, target.amqp()?, &topics),
-        Protocol::Kafka => add_kafka(engine, plan, target.kafka()?, &topics),
+        Protocol::Mqtt => Ok(()),
+        Protocol::Amqp => {
+            let mut client = raw::amqp::Client::open(target.amqp()?)?;
+            let mut parts = topics.chunks(PIPELINE);
+            parts.try_for_each(|part| client.delete_queues(part))?;
+            if plan.fan {
+                client.delete_exchange(&exchange_name(name))?;
+            }
+            Ok(())
+        }
+        Protocol::Kafka => {
+            let mut client = raw::kafka::Client::open(target.kafka()?)?;
+            topics.iter().try_for_each(|topic| client.delete(topic))
+        }
     }
-    .with_context(|| format!("connecting {}", plan.scenario))
+    .context("cleaning up")
 }
 
-pub(super) fn topic_name(plan: &Plan, name: &str, number: usize) -> String {
-    match plan.protocol {
+fn topic_names(plan: &Plan, name: &str) -> Vec<String> {
+    let topic = |number| match plan.protocol {
         Protocol::Mqtt => format!("{name}/t{number}"),
         _ => format!("{name}-t{number}"),
-    }
+    };
+    (0..plan.topics).map(topic).collect()
+}
+
+fn exchange_name(name: &str) -> String {
+    format!("{name}-x")
 }
 
 impl Plan {
@@ -115,7 +131,7 @@ fn add_amqp(
     address: &str,
     queues: &[String],
 ) -> anyhow::Result<()> {
-    let exchange = format!("{name}-x");
+    let exchange = exchange_name(name);
     let mut client = raw::amqp::Client::open(address)?;
     if plan.fan {
         client.declare_exchange(&exchange, "fanout")?;
@@ -168,6 +184,7 @@ fn add_kafka(
     for topic in topics {
         client.create_with(topic, &[])?;
         client.create(topic)?;
+        client.await_leader(topic)?;
     }
     for of in 0..plan.subscribers {
         let own = (0..topics.len())

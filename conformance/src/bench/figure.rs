@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// The heads of [`Figure::row`]'s columns.
-pub(super) const HEADER: &str = "scenario  pace    broker            publ/s   deliv/s  cpu_s/M  p50_us   p99_us \
+pub(super) const HEADER: &str = "scenario      pace    broker            publ/s   deliv/s  cpu_s/M  p50_us   p99_us \
                                  p99.9_us   ack_p99  others";
 
 /// One run, or the medians of several.
@@ -103,7 +103,7 @@ impl Figure {
             missing => format!("  ({missing} missing)"),
         };
         format!(
-            "{:<9} {:<7} {:<15} {:>8.0} {:>9.0} {:>8} {:>7.0} {:>8.0} {:>8.0} {:>9} {:>7}{missing}",
+            "{:<13} {:<7} {:<15} {:>8.0} {:>9.0} {:>8} {:>7.0} {:>8.0} {:>8.0} {:>9} {:>7}{missing}",
             self.scenario,
             self.pace,
             self.broker,

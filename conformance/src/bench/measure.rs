@@ -1,6 +1,6 @@
 //! One run of a load against a broker: connect, warm up, rest, run, and see what it cost.
 
-use super::connect::connect;
+use super::connect::{connect, remove};
 use super::engine::{Pace, Stretch};
 use super::figure::Figure;
 use super::plan::Plan;
@@ -47,7 +47,8 @@ pub(super) fn measure(plan: &Plan, broker: &Broker) -> anyhow::Result<Vec<Figure
 }
 
 fn run(plan: &Plan, broker: &Broker) -> anyhow::Result<Figure> {
-    let mut engine = connect(plan, &fresh_name(), &broker.target)?;
+    let name = fresh_name();
+    let mut engine = connect(plan, &name, &broker.target)?;
     let pace = plan.pace();
     if plan.warm_up > 0 {
         engine.run(&Pace {
@@ -59,6 +60,8 @@ fn run(plan: &Plan, broker: &Broker) -> anyhow::Result<Figure> {
     let watch = broker.watch()?;
     let stretch = engine.run(&pace)?;
     let seen = watch.map(|watch| watch.end()).transpose()?;
+    drop(engine);
+    remove(plan, &name, &broker.target)?;
     Ok(figure(plan, broker, &stretch, seen.as_ref()))
 }
 

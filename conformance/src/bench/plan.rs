@@ -97,9 +97,9 @@ impl Plan {
                 undelivered_max: 16_384,
                 ..base(Protocol::Kafka)
             },
-            // What the consumer doesn't keep up with waits in the queue.
+            // The publisher's window and the consumer's.
             Scenario::Amqp => Self {
-                undelivered_max: 20_000,
+                undelivered_max: 2_000,
                 ..base(Protocol::Amqp)
             },
             Scenario::Mqtt0 => Self {
@@ -188,6 +188,16 @@ impl Plan {
             messages: None,
             seconds: Some(seconds),
             warm_up: rate / 2,
+            ..self.clone()
+        }
+    }
+
+    /// A first load for brokers that become fast as they run; it isn't measured.
+    pub(super) fn first(&self) -> Self {
+        Self {
+            rate: None,
+            seconds: Some(self.seconds.unwrap_or(3.0)),
+            sessions: 0,
             ..self.clone()
         }
     }

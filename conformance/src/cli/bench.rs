@@ -1,7 +1,7 @@
 //! The command line of the load program.
 
 use super::TargetArgs;
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// The loads that have a name.
@@ -114,7 +114,10 @@ pub(crate) struct LoadArgs {
 }
 
 #[derive(Debug, Args, Clone)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<BenchCommand>,
     #[command(flatten)]
     pub(crate) target: TargetArgs,
     /// What to measure; by default what a broker's three protocols allow of kafka, amqp, mqtt0, mqtt1 and fanout.
@@ -131,6 +134,38 @@ pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) load: LoadArgs,
     /// Write the figures here as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand, Clone)]
+pub(crate) enum BenchCommand {
+    /// Run the gateway in turn with Apache Kafka, RabbitMQ and Mosquitto, which are started here.
+    Compare(CompareArgs),
+}
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct CompareArgs {
+    /// The gateway's binary; by default `omnilog` beside this program.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) gateway: Option<PathBuf>,
+    /// Further configuration of every gateway, as its own --set.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// What to measure; kafka, amqp, mqtt0, mqtt1 and fanout when none is named.
+    #[arg(long = "scenario", value_enum)]
+    pub(crate) scenarios: Vec<Scenario>,
+    /// Only these: omnilog, omnilog-written, omnilog-nolog, kafka, rabbitmq, mosquitto; all when none is named.
+    #[arg(long = "broker", value_name = "NAME")]
+    pub(crate) brokers: Vec<String>,
+    /// Rounds in which each broker has its turn; medians are reported.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    /// Write the figures of every round, their medians and ratios here as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 }

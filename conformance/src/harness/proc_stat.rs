@@ -161,6 +161,16 @@ struct Stat {
     ticks: u64,
 }
 
+/// The present descendants of a process, the youngest first.
+pub(super) fn descendants(pid: i32) -> anyhow::Result<Vec<i32>> {
+    Ok(family(pid)?
+        .iter()
+        .skip(1)
+        .rev()
+        .map(|(id, _)| *id)
+        .collect())
+}
+
 /// A process and its present descendants.
 fn family(pid: i32) -> anyhow::Result<Vec<(i32, Stat)>> {
     let mut others = Vec::new();

@@ -228,6 +228,29 @@ impl Client {
             .try_for_each(|_| self.expect((50, 21)).map(drop))
     }
 
+    /// Deletes queues with what is in them, all before the first answer is awaited.
+    pub(crate) fn delete_queues(&mut self, names: &[String]) -> anyhow::Result<()> {
+        let mut out = Vec::new();
+        for name in names {
+            let mut args = vec![0, 0];
+            short(&mut args, name);
+            args.push(0);
+            put_method(&mut out, 1, (50, 40), &args);
+        }
+        self.stream.write_all(&out)?;
+        names
+            .iter()
+            .try_for_each(|_| self.expect((50, 41)).map(drop))
+    }
+
+    pub(crate) fn delete_exchange(&mut self, name: &str) -> anyhow::Result<()> {
+        let mut args = vec![0, 0];
+        short(&mut args, name);
+        args.push(0);
+        self.call((40, 20), &args, (40, 21))?;
+        Ok(())
+    }
+
     /// A consumer for each of these queues, on the one channel; their answers are left to be read.
     pub(crate) fn consume_all(
         &mut self,

@@ -65,6 +65,34 @@ impl Client {
         bail!("topic {topic} doesn't come up")
     }
 
+    /// Waits until partition 0 of a topic that was just made can be read, which Apache Kafka says later.
+    pub(crate) fn await_leader(&mut self, topic: &str) -> anyhow::Result<()> {
+        let mut last = Ok(());
+        for _ in 0..200 {
+            last = self.fetch(topic, 0, 0).map(drop);
+            if last.is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        last
+    }
+
+    /// Deletes a topic (DeleteTopics 1).
+    pub(crate) fn delete(&mut self, topic: &str) -> anyhow::Result<()> {
+        let mut body = 1i32.to_be_bytes().to_vec();
+        put_string(&mut body, topic);
+        body.extend(10_000i32.to_be_bytes());
+        let answer = self.call(20, 1, &body)?;
+        let mut at = Cursor(&answer);
+        at.skip(4)?;
+        ensure!(at.i32()? == 1, "DeleteTopics doesn't answer for {topic}");
+        at.string()?;
+        let error = at.i16()?;
+        ensure!(error == 0, "DeleteTopics of {topic} fails with {error}");
+        Ok(())
+    }
+
     /// Makes a topic of one partition with these settings (CreateTopics).
     pub(crate) fn create_with(
         &mut self,
