@@ -37,6 +37,9 @@ pub(super) fn cases() -> Vec<Case> {
             "java/rebalance_and_resume",
             "java/admin",
             "java/compression",
+            "java/transaction_commit_and_abort",
+            "java/transaction_consume_produce",
+            "java/transaction_zombie",
         ]
         .map(|name| driver("kafka", KAFKA, Client::Java, name)),
     );

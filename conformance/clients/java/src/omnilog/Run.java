@@ -35,6 +35,7 @@ public final class Run {
         }
         Map<String, Case> cases = new HashMap<>();
         KafkaCases.register(cases);
+        KafkaTransactions.register(cases);
         AmqpCases.register(cases);
         try {
             Case which = cases.get(args[0]);

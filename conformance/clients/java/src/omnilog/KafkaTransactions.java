@@ -1,0 +1,204 @@
+package omnilog;
+
+import static omnilog.Run.check;
+import static omnilog.Run.equal;
+
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.KafkaException;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.InvalidProducerEpochException;
+import org.apache.kafka.common.errors.ProducerFencedException;
+import org.apache.kafka.common.serialization.StringDeserializer;
+import org.apache.kafka.common.serialization.StringSerializer;
+
+/** kafka-clients with transactions. */
+final class KafkaTransactions {
+    private KafkaTransactions() {}
+
+    static void register(Map<String, Run.Case> cases) {
+        cases.put("java/transaction_commit_and_abort", KafkaTransactions::commitAndAbort);
+        cases.put("java/transaction_consume_produce", KafkaTransactions::consumeProduce);
+        cases.put("java/transaction_zombie", KafkaTransactions::zombie);
+    }
+
+    private static Properties common(Run at) {
+        Properties properties = new Properties();
+        properties.put("bootstrap.servers", at.options.get("--kafka"));
+        return properties;
+    }
+
+    private static KafkaProducer<String, String> producer(Run at, String id) {
+        Properties properties = common(at);
+        properties.put("transactional.id", at.name(id));
+        KafkaProducer<String, String> producer =
+                new KafkaProducer<>(properties, new StringSerializer(), new StringSerializer());
+        producer.initTransactions();
+        return producer;
+    }
+
+    private static KafkaConsumer<String, String> consumer(Run at, String group, String isolation) {
+        Properties properties = common(at);
+        properties.put("group.id", at.name(group));
+        properties.put("auto.offset.reset", "earliest");
+        properties.put("enable.auto.commit", "false");
+        properties.put("isolation.level", isolation);
+        return new KafkaConsumer<>(properties, new StringDeserializer(), new StringDeserializer());
+    }
+
+    private static void create(Run at, String... topics) throws Exception {
+        try (Admin admin = Admin.create(common(at))) {
+            List<NewTopic> all = new ArrayList<>();
+            for (String topic : topics) {
+                all.add(new NewTopic(topic, 1, (short) 1));
+            }
+            admin.createTopics(all).all().get();
+        }
+    }
+
+    /** Values up to the end that a reader is told. */
+    private static List<String> read(Run at, String topic, String isolation) {
+        try (KafkaConsumer<String, String> consumer = consumer(at, "reader-" + isolation, isolation)) {
+            TopicPartition partition = new TopicPartition(topic, 0);
+            consumer.assign(List.of(partition));
+            consumer.seek(partition, 0);
+            long end = consumer.endOffsets(List.of(partition)).get(partition);
+            List<String> values = new ArrayList<>();
+            long until = System.nanoTime() + 30_000_000_000L;
+            while (consumer.position(partition) < end) {
+                check(System.nanoTime() < until, "the end is reached within 30 s");
+                for (ConsumerRecord<String, String> record : consumer.poll(Duration.ofMillis(200))) {
+                    values.add(record.value());
+                }
+            }
+            return values;
+        }
+    }
+
+    private static void commitAndAbort(Run at) throws Exception {
+        String topic = at.name("t");
+        create(at, topic);
+        List<String> written = new ArrayList<>();
+        List<String> committed = new ArrayList<>();
+        try (KafkaProducer<String, String> producer = producer(at, "writer")) {
+            for (int turn = 0; turn < 20; turn++) {
+                producer.beginTransaction();
+                for (int i = 0; i < 10; i++) {
+                    String value = turn + "." + i;
+                    producer.send(new ProducerRecord<>(topic, value));
+                    written.add(value);
+                    if (turn % 3 != 1) {
+                        committed.add(value);
+                    }
+                }
+                producer.flush();
+                if (turn % 3 == 1) {
+                    producer.abortTransaction();
+                } else {
+                    producer.commitTransaction();
+                }
+            }
+            // What is open hides itself only from readers of what is committed.
+            producer.beginTransaction();
+            producer.send(new ProducerRecord<>(topic, "open")).get();
+            equal(read(at, topic, "read_committed"), committed, "what is committed");
+            written.add("open");
+            equal(read(at, topic, "read_uncommitted"), written, "what was written");
+            producer.abortTransaction();
+        }
+        equal(read(at, topic, "read_committed"), committed, "what is committed in the end");
+    }
+
+    private static void consumeProduce(Run at) throws Exception {
+        String source = at.name("source");
+        String sink = at.name("sink");
+        create(at, source, sink);
+        List<String> all = new ArrayList<>();
+        try (KafkaProducer<String, String> writer = producer(at, "writer")) {
+            writer.beginTransaction();
+            for (int i = 0; i < 100; i++) {
+                writer.send(new ProducerRecord<>(source, Integer.toString(i)));
+                all.add(Integer.toString(i));
+            }
+            writer.commitTransaction();
+        }
+        TopicPartition partition = new TopicPartition(source, 0);
+        int done = 0;
+        for (int life = 0; done < 100; life++) {
+            check(life < 20, "all is copied");
+            // Every second life ends in the middle of a transaction, and the next takes over.
+            try (KafkaConsumer<String, String> consumer = consumer(at, "copier", "read_committed")) {
+                KafkaProducer<String, String> copier = producer(at, "copier");
+                consumer.subscribe(List.of(source));
+                List<ConsumerRecord<String, String>> batch = new ArrayList<>();
+                long until = System.nanoTime() + 30_000_000_000L;
+                while (batch.size() < 20) {
+                    check(System.nanoTime() < until, "records come within 30 s");
+                    consumer.poll(Duration.ofMillis(200)).forEach(batch::add);
+                }
+                batch = batch.subList(0, 20);
+                copier.beginTransaction();
+                long next = 0;
+                for (ConsumerRecord<String, String> record : batch) {
+                    copier.send(new ProducerRecord<>(sink, record.value()));
+                    next = record.offset() + 1;
+                }
+                copier.sendOffsetsToTransaction(
+                        Map.of(partition, new OffsetAndMetadata(next)), consumer.groupMetadata());
+                if (life % 2 == 1) {
+                    copier.flush();
+                    copier.close(Duration.ZERO);
+                } else {
+                    copier.commitTransaction();
+                    copier.close();
+                    done += 20;
+                }
+            }
+        }
+        equal(read(at, sink, "read_committed"), all, "each record once and in order");
+    }
+
+    private static void zombie(Run at) throws Exception {
+        String topic = at.name("t");
+        create(at, topic);
+        KafkaProducer<String, String> zombie = producer(at, "writer");
+        zombie.beginTransaction();
+        zombie.send(new ProducerRecord<>(topic, "zombie")).get();
+        try (KafkaProducer<String, String> successor = producer(at, "writer")) {
+            try {
+                zombie.send(new ProducerRecord<>(topic, "late")).get();
+                zombie.commitTransaction();
+                throw new AssertionError("the zombie has committed");
+            } catch (KafkaException | java.util.concurrent.ExecutionException error) {
+                Throwable cause = error instanceof KafkaException ? error : error.getCause();
+                check(cause instanceof ProducerFencedException
+                        || cause instanceof InvalidProducerEpochException
+                        || cause.getCause() instanceof ProducerFencedException
+                        || cause.getCause() instanceof InvalidProducerEpochException, "fenced: " + cause);
+            }
+            try {
+                zombie.abortTransaction();
+                throw new AssertionError("the zombie goes on");
+            } catch (KafkaException fenced) {
+                check(fenced instanceof ProducerFencedException
+                        || fenced.getCause() instanceof ProducerFencedException
+                        || fenced.getCause() instanceof InvalidProducerEpochException, "fenced: " + fenced);
+            }
+            successor.beginTransaction();
+            successor.send(new ProducerRecord<>(topic, "successor"));
+            successor.commitTransaction();
+        }
+        zombie.close(Duration.ZERO);
+        equal(read(at, topic, "read_committed"), List.of("successor"), "what is committed");
+    }
+}
