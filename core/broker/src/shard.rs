@@ -94,7 +94,7 @@ pub(crate) struct Shard {
 
     /// The newest frame, the newest durable one, and what waits between them.
     pub(crate) head: Lsn,
-    durable: Lsn,
+    pub(crate) durable: Lsn,
     /// Completed runs of frames beyond a gap: first and last.
     completed: BTreeMap<Lsn, Lsn>,
     effects: VecDeque<Pending>,

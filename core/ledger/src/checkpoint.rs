@@ -94,7 +94,7 @@ pub trait CheckpointStore: Send + Sync + std::fmt::Debug {
     /// May a later checkpoint lie on this one? On one of version 1 it may not: its keys were others.
     fn bears(&self, lsn: Lsn) -> bool;
     /// The frame of the newest whole checkpoint, 0 if there is none; a damaged one is passed over for the generation
-    /// before it.
+    /// before it, the only one for the whole journal.
     fn whole(&self) -> io::Result<Lsn>;
     /// Reads a checkpoint: `each` gets its keys and values, in key order. It is not held in memory.
     fn read(&self, lsn: Lsn, each: EachEntry<'_>) -> io::Result<()>;
@@ -296,8 +296,23 @@ impl LocalCheckpoints {
         Ok((taken_in, beneath))
     }
 
-    fn put_aside(&self, damaged: &[Lsn]) -> io::Result<()> {
+    /// The newest whole checkpoint's frame, 0 if there is none, and the damaged ones that are newer. Changes nothing.
+    pub(crate) fn find_whole(&self) -> io::Result<(Lsn, Vec<Lsn>)> {
+        let known: Vec<Lsn> = self.known.lock().keys().rev().copied().collect();
+        let mut damaged = Vec::new();
+        for lsn in known {
+            if self.is_whole(lsn)? {
+                return Ok((lsn, damaged));
+            }
+            damaged.push(lsn);
+        }
+        Ok((0, damaged))
+    }
+
+    /// Damaged checkpoints are renamed: counted as a generation, they would push out the last that is whole.
+    pub(crate) fn put_aside(&self, damaged: &[Lsn]) -> io::Result<()> {
         for lsn in damaged {
+            tracing::warn!(lsn, "a checkpoint is damaged; what was before it is used");
             let path = self.path(*lsn);
             self.env
                 .files
@@ -434,25 +449,12 @@ impl CheckpointStore for LocalCheckpoints {
         if let Some(lsn) = *self.whole.lock() {
             return Ok(lsn);
         }
-        let known: Vec<Lsn> = self.known.lock().keys().rev().copied().collect();
-        let mut damaged = Vec::new();
-        for lsn in &known {
-            if self.is_whole(*lsn)? {
-                self.put_aside(&damaged)?;
-                *self.whole.lock() = Some(*lsn);
-                return Ok(*lsn);
-            }
-            tracing::warn!(lsn, "a checkpoint is damaged; the one before it is used");
-            // It must not count as a generation: the next one would push out the last that is whole.
-            damaged.push(*lsn);
+        let (lsn, damaged) = self.find_whole()?;
+        self.put_aside(&damaged)?;
+        if lsn > 0 {
+            *self.whole.lock() = Some(lsn);
         }
-        if known.is_empty() {
-            return Ok(0);
-        }
-        Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "every checkpoint is damaged",
-        ))
+        Ok(lsn)
     }
 
     fn read(&self, lsn: Lsn, each: EachEntry<'_>) -> io::Result<()> {

@@ -112,8 +112,9 @@ impl LocalJournal {
         let checkpoints = Arc::new(checkpoints.with_reserve(reserve.clone()));
         // Frames up to here are not needed: files that hold no others may be gone.
         let newest = checkpoints.newest_lsn();
-        let whole = checkpoints.whole()?;
+        let (whole, damaged) = checkpoints.find_whole()?;
         let recovered = recovery::recover(env, &journal_dir, newest, whole)?;
+        checkpoints.put_aside(&damaged)?;
         let journal = recovered.journal.unwrap_or_else(|| {
             u128::from(env.random.next_u64()) << 64 | u128::from(env.random.next_u64())
         });

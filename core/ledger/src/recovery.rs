@@ -35,6 +35,20 @@ pub enum RecoveryError {
         /// The first frame that is missing.
         lsn: Lsn,
     },
+    /// Frames are only in a checkpoint, and that can't be read.
+    #[error(
+        "checkpoint {checkpoint} is damaged, and nothing else holds frames {lsn} to {last}: the journal goes on in {file}"
+    )]
+    Checkpoint {
+        /// The newest checkpoint's frame.
+        checkpoint: Lsn,
+        /// The first frame that is missing.
+        lsn: Lsn,
+        /// The last of them.
+        last: Lsn,
+        /// The file behind them.
+        file: PathBuf,
+    },
     /// A file of a later version of the format.
     #[error("{file} is in format version {version}, which this version does not know")]
     Version {
@@ -263,6 +277,14 @@ pub(crate) fn recover(
         }
         // A file is begun only when the one before is on stable storage: a gap is damage, or a deleted file.
         if first != recovery.last_lsn + 1 && first > whole + 1 {
+            if whole < checkpoint && first <= checkpoint + 1 {
+                return Err(RecoveryError::Checkpoint {
+                    checkpoint,
+                    lsn: recovery.last_lsn.max(whole) + 1,
+                    last: first - 1,
+                    file: found.path.clone(),
+                });
+            }
             let (file, position) = if recovery.last_lsn == 0 {
                 (found.path.clone(), SECTOR as u64)
             } else {

@@ -7,7 +7,9 @@
 
 mod support;
 
-use omnilog_ledger::{Class, Frame, Journal, JournalError, LocalJournal, LogRange, ShardId, Space};
+use omnilog_ledger::{
+    Class, Frame, Journal, JournalError, LocalJournal, LogRange, RecoveryError, ShardId, Space,
+};
 use std::path::Path;
 use std::sync::Arc;
 use support::{FILE_BYTES, disk, open, options, push, replay, section, synced};
@@ -199,6 +201,73 @@ fn a_damaged_checkpoint_gives_way_to_the_one_before_and_no_longer_counts() {
     store.write(3, &mut std::iter::empty(), &mut || {}).unwrap();
     assert_eq!(store.oldest_lsn(), 1);
     assert_eq!(store.load().unwrap().unwrap().lsn, 3);
+}
+
+/// Where the checkpoint of this frame is.
+fn checkpoint(lsn: u64) -> std::path::PathBuf {
+    Path::new("/data/checkpoints").join(format!("{lsn:020}.ckpt"))
+}
+
+#[test]
+fn without_a_whole_checkpoint_the_whole_journal_is_replayed() {
+    let (files, env) = disk(1);
+    let (mut journal, _) = open(&env).unwrap();
+    for _ in 0..3 {
+        push(&mut journal, 100);
+    }
+    journal.submit().unwrap();
+    while journal.syncer().step() {}
+    let pairs = |lsn: u8| (0..2000u32).map(move |n| (n.to_be_bytes().to_vec(), vec![lsn; 200]));
+    let store = journal.checkpoints();
+    store.write(2, &mut pairs(2), &mut || {}).unwrap();
+    files.kill_process();
+    files.damage(&checkpoint(2), 300_000, 1);
+    let (journal, recovery) = open(&files.env(2).0).unwrap();
+    assert_eq!(replay(&recovery, 0), 3);
+    let store = journal.checkpoints();
+    assert_eq!(store.whole().unwrap(), 0);
+    assert_eq!(store.oldest_lsn(), 0);
+    store.write(3, &mut pairs(3), &mut || {}).unwrap();
+    assert_eq!(store.whole().unwrap(), 3);
+}
+
+#[test]
+fn frames_that_were_in_a_damaged_checkpoint_only_are_missed() {
+    let (files, env) = disk(1);
+    let (mut journal, _) = open(&env).unwrap();
+    let syncer = journal.syncer();
+    while journal.files().len() < 3 {
+        push(&mut journal, 3000);
+        journal.submit().unwrap();
+        while syncer.step() {}
+    }
+    let last = synced(&mut journal).unwrap();
+    let store = journal.checkpoints();
+    for lsn in [last - 1, last] {
+        store
+            .write(lsn, &mut std::iter::empty(), &mut || {})
+            .unwrap();
+    }
+    let first = journal.files()[0].id;
+    assert!(journal.delete_file(first).unwrap());
+    files.kill_process();
+    for lsn in [last - 1, last] {
+        files.damage(&checkpoint(lsn), 4, 1);
+    }
+    for _ in 0..2 {
+        // Whoever tries again is told the same.
+        let Err(error) = open(&files.env(2).0) else {
+            panic!("frames are missing");
+        };
+        let RecoveryError::Checkpoint {
+            checkpoint, lsn, ..
+        } = error
+        else {
+            panic!("{error}");
+        };
+        assert_eq!((checkpoint, lsn), (last, 1));
+        files.kill_process();
+    }
 }
 
 #[test]

@@ -65,7 +65,9 @@ impl Shard {
             self.held.push(frame);
         }
         #[cfg(test)]
-        if let Some(witness) = &mut self.witness {
+        if self.failed.is_none()
+            && let Some(witness) = &mut self.witness
+        {
             witness(self.head, &self.state);
         }
     }

@@ -201,6 +201,10 @@ impl World {
         let (publish, ask) = self.message(at);
         let held: Vec<_> = self.peers[at].held.drain(..).collect();
         let mut commands = vec![Command::Publish(publish)];
+        let settled: Vec<_> = held.iter().map(|held| (held.queue, held.entry)).collect();
+        if let Ask::Publish(ids, _) = &ask {
+            self.facts.bound(ids, &settled);
+        }
         for held in &held {
             if let Some(id) = held.id {
                 self.facts.trying(held.queue, id);

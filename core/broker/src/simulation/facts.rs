@@ -47,6 +47,8 @@ pub(super) struct Facts {
     tried: BTreeSet<(&'static str, u64)>,
     /// Settled, and the reply came: it must not come again.
     gone: BTreeSet<(QueueId, EntryId)>,
+    /// What was settled in one transaction with a message's publishing.
+    bound: BTreeMap<u64, Vec<(QueueId, EntryId)>>,
     /// Group offsets: those asked for, and which of them was acknowledged last.
     pub(super) commits: Vec<i64>,
     pub(super) committed: Option<usize>,
@@ -188,6 +190,10 @@ impl Facts {
             self.publishers.contains_key(&id),
             "{name}: {id} was never sent"
         );
+        // Whoever sees a transaction's message sees all of the transaction.
+        for (queue, entry) in self.bound.remove(&id).unwrap_or_default() {
+            self.settled(queue, entry);
+        }
         let entries = self.entries.entry(queue).or_default();
         match entries.insert(entry, id) {
             Some(before) => {
@@ -250,6 +256,13 @@ impl Facts {
             id.is_some() || tried,
             "entry {entry} ({known:?}) is lost in flight"
         );
+    }
+
+    /// These messages are published if and only if these entries are settled.
+    pub(super) fn bound(&mut self, ids: &[u64], settled: &[(QueueId, EntryId)]) {
+        for id in ids {
+            self.bound.insert(*id, settled.to_vec());
+        }
     }
 
     /// A settlement was sent.

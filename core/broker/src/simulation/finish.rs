@@ -53,7 +53,7 @@ impl World {
                 self.facts.acknowledged,
                 self.facts.deliveries,
                 self.facts.transactions.figures(),
-                self.synced,
+                self.safe,
                 self.env.files.list(Path::new("/broker/journal")),
                 self.env.files.list(Path::new("/broker/clusters")),
                 self.env.files.list(Path::new("/broker/checkpoints")),

@@ -1,7 +1,8 @@
 //! A life of the server: from a start, which is compared with what was, to the stop or crash after it.
 
+use crate::api::*;
 use crate::link::LinkJob;
-use crate::server::{Input, read_message};
+use crate::server::{Input, Parcel, read_message};
 use crate::shard::Shard;
 use crate::simulation::modes::delivered_entry;
 use crate::simulation::view::{View, difference, view};
@@ -11,7 +12,7 @@ use omnilog_ledger::{Journal, LocalJournal, Lsn, Preparer, SectionReader, ShardI
 use parking_lot::Mutex;
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,20 +86,21 @@ impl World {
         let (mut journal, recovery) = opened.expect("a journal that opens");
         let last = recovery.last_lsn();
         assert!(
-            last >= self.synced,
-            "frames up to {} were durable and {last} is the last",
-            self.synced
+            last >= self.safe,
+            "frames up to {} were acknowledged and {last} is the last",
+            self.safe
         );
         // A start that failed for want of space may have closed the file that said so.
         assert!(
             recovery.clean() == (self.clean && last > 0) || again && !recovery.clean(),
             "a clean stop is known as one"
         );
+        let files = !self.tight;
         let names = &self.config.namespaces;
         let replay = || {
             let (state, _) =
                 State::recover(names, &journal, &recovery, ShardId(0)).expect("a state");
-            view(&state)
+            view(&state, files)
         };
         let replayed = replay();
         assert_eq!(replayed, replay(), "replaying twice differs");
@@ -133,12 +135,12 @@ impl World {
         drop(recovery);
         let views = self.witnessed.views.clone();
         if later.contains(&shard.head) {
-            views.lock().insert(shard.head, view(&shard.state));
+            views.lock().insert(shard.head, view(&shard.state, files));
         }
         if !later.is_empty() {
             shard.witness = Some(Box::new(move |lsn, state| {
                 if later.contains(&lsn) {
-                    views.lock().insert(lsn, view(state));
+                    views.lock().insert(lsn, view(state, files));
                 }
             }));
         }
@@ -154,15 +156,36 @@ impl World {
             compaction: None,
         });
         self.clean = false;
+        self.harmed = false;
         for at in 0..self.peers.len() {
             self.join(at);
         }
     }
 
+    /// The disk begins to fail: the next writes, or a sync soon.
+    pub(super) fn harm(&mut self) {
+        // Where only the writing counts, nobody can tell from outside how much of it was done.
+        if self.harmed || self.config.durability == Durability::Written {
+            return;
+        }
+        self.harmed = true;
+        if self.chance(50) {
+            self.files.fail_writes(true);
+        } else {
+            self.files.fail_sync(self.random.random_range(0..3));
+        }
+    }
+
+    /// Has the server given up?
+    pub(super) fn failed(&self) -> bool {
+        let life = self.life.as_ref();
+        life.is_some_and(|life| life.shard.failure().is_some())
+    }
+
     /// The power fails, the process is killed, or it stops.
     pub(super) fn end_life(&mut self) {
         let dice = self.random.random_range(0..10);
-        if dice < 2 {
+        if dice < 2 && !self.harmed {
             let count = self.life.as_ref().map_or(0, |life| life.inputs.len());
             self.step(count);
             self.input(Input::Stop);
@@ -174,20 +197,58 @@ impl World {
                 .is_some_and(|life| !life.shard.holds_frames());
         }
         self.life = None;
-        if dice < 4 {
+        // What a failed sync left in the page cache is not on the disk, and nobody can tell.
+        if self.config.durability == Durability::Written || dice < 4 && !self.harmed {
             self.files.kill_process();
         } else {
             self.files.lose_power();
+        }
+        self.files.fail_sync(u64::MAX / 2);
+        if self.chance(15) {
+            self.damage_checkpoint();
         }
         self.clock
             .advance(Duration::from_millis(self.random.random_range(0..20_000)));
     }
 
+    /// The newest checkpoint is not as it was written.
+    fn damage_checkpoint(&mut self) {
+        let files = self.env.files.list(Path::new("/broker/checkpoints"));
+        let mut whole: Vec<PathBuf> = files.unwrap_or_default();
+        whole.retain(|path| path.extension().is_some_and(|kind| kind == "ckpt"));
+        whole.sort();
+        // Of two generations one stays whole, and so does the whole journal while there was only one ever.
+        let since = whole.iter().filter(|path| **path > self.damaged).count();
+        let Some(newest) = whole
+            .last()
+            .filter(|_| since > 1 || whole.len() == 1 && self.damaged.as_os_str().is_empty())
+        else {
+            return;
+        };
+        self.damaged.clone_from(newest);
+        let length = self.env.files.open_read(newest).and_then(|file| file.len());
+        let length = usize::try_from(length.unwrap_or(0)).unwrap();
+        if length > 0 {
+            let at = self.random.random_range(0..length);
+            self.files.damage(newest, at, 0x10);
+        }
+    }
+
     pub(super) fn sync(&mut self) {
         if let Some(syncer) = self.life.as_ref().and_then(|life| life.syncer.as_ref()) {
             syncer.step();
-            self.synced = syncer.synced();
+            self.note_safe();
         }
+    }
+
+    /// What may be acknowledged by now.
+    fn note_safe(&mut self) {
+        let Some(life) = &self.life else { return };
+        let synced = life.syncer.as_ref().map_or(Lsn::MAX, Syncer::synced);
+        self.safe = match self.config.durability {
+            Durability::Synced => synced,
+            Durability::Written => life.shard.durable,
+        };
     }
 
     /// Work that a server does on threads of their own.
@@ -213,7 +274,7 @@ impl World {
         if let Some(preparer) = &mut life.preparer {
             let prepared = preparer.step();
             assert!(
-                prepared.is_ok() || self.tight,
+                prepared.is_ok() || self.harmed || self.tight,
                 "the next file can't be prepared: {prepared:?}"
             );
         }
@@ -251,20 +312,31 @@ impl World {
         if let Some(job) = life.shard.take_compaction_job() {
             life.compaction = Some(job);
         }
-        assert_eq!(life.shard.failure(), None);
-        self.synced = life.syncer.as_ref().map_or(Lsn::MAX, Syncer::synced);
-        let synced = self.synced;
+        let failed = life.shard.failure().is_some();
+        assert!(!failed || self.harmed, "{:?}", life.shard.failure());
+        self.note_safe();
         let mut keyed = Vec::new();
         for peer in &mut self.peers {
             let mut parcels = Vec::new();
             if peer.mailbox.try_take(&mut parcels) {
                 keyed.extend(parcels.iter().filter_map(delivered_entry));
                 for parcel in &parcels {
-                    peer.check_not_early(parcel, synced);
+                    peer.check_not_early(parcel, self.safe);
                 }
+                // Whoever is told that the server has given up learns nothing more from it.
+                parcels.retain(|parcel| !failed || !gives_up(parcel));
                 peer.inbox.extend(parcels);
             }
         }
         self.check_modes(keyed);
+    }
+}
+
+/// Does a parcel say that the server has given up?
+fn gives_up(parcel: &Parcel) -> bool {
+    match parcel {
+        Parcel::Event(Event::Reply { result, .. }) => *result == Err(Refusal::ShardLost),
+        Parcel::Event(event) => *event == Event::ShardLost,
+        _ => false,
     }
 }

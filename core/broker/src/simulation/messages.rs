@@ -6,14 +6,25 @@ use omnilog_record::{
     BatchBuilder, BatchOptions, Header, NewRecord, Pieces, Record, RecordBase, RecordBatch,
 };
 
+/// The content of a message: its number, and bytes that follow from number and length.
 fn value(id: u64, padding: usize) -> Vec<u8> {
     let mut value = id.to_be_bytes().to_vec();
-    value.resize(8 + padding, b'.');
+    let mut bytes = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ padding as u64;
+    value.extend((0..padding).map(|_| {
+        bytes = bytes
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        bytes.to_be_bytes()[0]
+    }));
     value
 }
 
-fn number(value: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(value.get(..8)?.try_into().ok()?))
+/// The number of a message whose content is as it was sent, to the byte.
+fn number(content: &[u8]) -> Option<u64> {
+    let id = u64::from_be_bytes(content.get(..8)?.try_into().ok()?);
+    let sent = value(id, content.len() - 8);
+    assert!(sent == content, "the content of {id} has changed");
+    Some(id)
 }
 
 /// A Kafka client's batch with these messages; producer id and sequence if it is an idempotent producer's.
@@ -109,7 +120,7 @@ pub(super) fn publish(
                 address: address.clone(),
                 provenance,
                 publisher: publisher.clone(),
-                properties: Bytes::new(),
+                properties: Bytes::copy_from_slice(&id.to_be_bytes()),
                 qos,
                 retain: false,
                 expires_at_ms: None,
@@ -138,7 +149,19 @@ pub(super) fn delivered(message: &Message) -> Option<u64> {
         timestamp: 0,
         log_append_time: None,
     };
-    number(Record::parse(&body, &base).ok()?.value?)
+    let record = Record::parse(&body, &base).ok()?;
+    let id = number(record.value?)?;
+    let envelope = message.envelope()?;
+    if envelope.provenance == Provenance::Kafka {
+        assert_eq!(record.key, Some(&b"k"[..]), "the key of {id} has changed");
+    } else {
+        assert_eq!(
+            envelope.properties,
+            id.to_be_bytes()[..],
+            "the properties of {id} have changed"
+        );
+    }
+    Some(id)
 }
 
 /// The offsets and numbers in a fetched batch.

@@ -85,6 +85,8 @@ pub(super) struct Peer {
     pub(super) inbox: VecDeque<Parcel>,
     pub(super) pending: BTreeMap<u64, Asked>,
     next: u64,
+    /// The newest question that wrote and was answered.
+    answered: u64,
     pub(super) held: Vec<Held>,
     /// It settles everything at once.
     pub(super) draining: bool,
@@ -112,6 +114,7 @@ impl Peer {
             inbox: VecDeque::new(),
             pending: BTreeMap::new(),
             next: 1,
+            answered: 0,
             held: Vec::new(),
             draining: false,
             producer: None,
@@ -174,6 +177,8 @@ impl World {
                 | Ask::AppendIn(..)
                 | Ask::PositionIn(_)
                 | Ask::EndOf(..)
+                | Ask::Publish(_, Some(_))
+                | Ask::Transact(..)
         );
         let peer = &mut self.peers[at];
         let correlation = peer.next;
@@ -231,9 +236,18 @@ impl World {
                 correlation,
                 result,
             } => {
-                let Some(asked) = self.peers[at].pending.remove(&correlation) else {
+                let peer = &mut self.peers[at];
+                let Some(asked) = peer.pending.remove(&correlation) else {
                     return;
                 };
+                if asked.writes {
+                    assert!(
+                        peer.answered < correlation,
+                        "{:?} is answered after what was asked later",
+                        asked.what
+                    );
+                    peer.answered = correlation;
+                }
                 self.answered(at, asked.what, result);
             }
             Event::Delivery(delivery) => self.delivered(at, &delivery),
@@ -350,6 +364,11 @@ impl World {
         if let Some(session) = self.peers[at].session
             && leased
         {
+            // What a session had begun is free again when the session is gone.
+            let state = self.life.as_ref().map(|life| &life.shard.state);
+            self.facts
+                .begun
+                .retain(|_, by| state.is_some_and(|state| state.sessions.get(by).is_some()));
             self.facts
                 .check_begun(delivery.queue, delivery.entry, session);
         }

@@ -8,12 +8,22 @@ use omnilog_ledger::Pair;
 pub(super) type View = Vec<Pair>;
 
 /// Sees the durable state. Acknowledgements that are gathered and not journaled yet count as not made; what is only
-/// known to a running shard is left out.
-pub(super) fn view(state: &State) -> View {
+/// known to a running shard is left out. Without files where frames may be held for want of space: where their batches
+/// will lie isn't known yet.
+pub(super) fn view(state: &State, files: bool) -> View {
     let saved = state.save().expect("a state that can be saved");
     let mut view: View = saved.pairs().collect();
     // The counters run ahead by what is not journaled; queues are looked at below.
     view.retain(|(key, _)| !matches!(key.first(), Some(b'a' | b'e' | b'f' | b'p')));
+    if !files {
+        view.retain(|(key, _)| key.first() != Some(&b'd'));
+        for partition in state.partitions.values() {
+            let mut nowhere = partition.clone();
+            nowhere.spans.clear();
+            let value = postcard::to_stdvec(&nowhere).expect("a partition that can be encoded");
+            view.push((format!("D{:020}", partition.key).into_bytes(), value));
+        }
+    }
     let counters = format!("{:?} {}", state.epochs, state.next_producer);
     view.push((b"A".to_vec(), counters.into_bytes()));
     for queue in state.queues.values().filter(|queue| queue.durable()) {

@@ -11,7 +11,7 @@ use omnilog_ledger::{Env, FakeJournal, Journal, JournalOptions, LocalJournal, Ls
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +24,13 @@ pub(super) struct World {
     pub(super) options: JournalOptions,
     pub(super) config: Arc<BrokerConfig>,
     pub(super) witnessed: Witnessed,
-    pub(super) synced: Lsn,
+    /// Frames up to here may have been acknowledged.
+    pub(super) safe: Lsn,
     pub(super) clean: bool,
+    /// The checkpoint that was damaged last.
+    pub(super) damaged: PathBuf,
+    /// The disk has begun to fail in this life.
+    pub(super) harmed: bool,
     pub(super) facts: Facts,
     /// The followed log is kept for ever; else its links may meet gaps.
     pub(super) keeps_log: bool,
@@ -65,6 +70,11 @@ impl World {
             window_bytes_default: [2000, 20_000][random.random_range(0..2)],
             shared_by_key: random.random_bool(0.5),
             transactional_id_expiration_ms: [60_000, 1 << 40][random.random_range(0..2)],
+            durability: if random.random_bool(0.2) {
+                Durability::Written
+            } else {
+                Durability::Synced
+            },
             ..BrokerConfig::default()
         };
         let keeps_log = random.random_bool(0.3);
@@ -76,8 +86,10 @@ impl World {
             options,
             config: Arc::new(config),
             witnessed: Witnessed::default(),
-            synced: 0,
+            safe: 0,
             clean: false,
+            damaged: PathBuf::new(),
+            harmed: false,
             facts: Facts::default(),
             keeps_log,
             peers: Vec::new(),
@@ -105,11 +117,21 @@ impl World {
             let steps = self.random.random_range(10..1500);
             for _ in 0..steps {
                 self.something();
+                if self.failed() {
+                    break;
+                }
             }
             self.end_life();
             self.start();
         }
         self.finish();
+        if self.config.durability == Durability::Written {
+            // What was only written may be lost with the power, but what is left is what once was.
+            self.life = None;
+            self.files.lose_power();
+            self.safe = 0;
+            self.start();
+        }
         self.witnessed.found
     }
 
@@ -233,6 +255,9 @@ impl World {
                 let at = self.random.random_range(0..self.peers.len());
                 self.leave(at);
                 self.join(at);
+                if self.chance(1) {
+                    self.harm();
+                }
             }
             92..99 => {
                 let ms = self.random.random_range(0..1000);
