@@ -13,16 +13,79 @@ const PIPELINE: usize = 500;
 
 /// A plan's connections, subscribed and ready. `name` makes its topics and queues its own.
 pub(super) fn connect(plan: &Plan, name: &str, target: &Target) -> anyhow::Result<Engine> {
-    plan.check()?;
+    create(plan, name, target)?;
     let mut engine = Engine::new()?;
+    add_subscribers(&mut engine, plan, name, target, Counted::Measured)?;
+    add_publishers(&mut engine, plan, name, target)?;
+    Ok(engine)
+}
+
+/// How a subscriber's deliveries count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// With their latencies.
+    Measured,
+    Background,
+}
+
+/// Makes the topics and queues.
+pub(super) fn create(plan: &Plan, name: &str, target: &Target) -> anyhow::Result<()> {
+    plan.check()?;
     let topics = topic_names(plan, name);
     match plan.protocol {
-        Protocol::Mqtt => add_mqtt(&mut engine, plan, name, target.mqtt()?, &topics),
-        Protocol::Amqp => add_amqp(&mut engine, plan, name, target.amqp()?, &topics),
-        Protocol::Kafka => add_kafka(&mut engine, plan, target.kafka()?, &topics),
+        Protocol::Mqtt => Ok(()),
+        Protocol::Amqp => create_queues(plan, name, target.amqp()?, &topics),
+        Protocol::Kafka => create_topics(target.kafka()?, &topics),
     }
-    .context("connecting")?;
-    Ok(engine)
+    .context("creating topics or queues")
+}
+
+pub(super) fn add_subscribers(
+    engine: &mut Engine,
+    plan: &Plan,
+    name: &str,
+    target: &Target,
+    counted: Counted,
+) -> anyhow::Result<()> {
+    let topics = topic_names(plan, name);
+    for of in 0..plan.subscribers {
+        let own: Vec<String> = (0..topics.len())
+            .filter(|&number| plan.takes(of, number))
+            .map(|number| topics[number].clone())
+            .collect();
+        match plan.protocol {
+            Protocol::Mqtt => {
+                let id = format!("{name}-s{of}");
+                mqtt_subscriber(engine, plan, target.mqtt()?, &id, &own)
+            }
+            Protocol::Amqp => amqp_consumer(engine, plan, target.amqp()?, &own),
+            Protocol::Kafka => kafka_fetcher(engine, target.kafka()?, &own, counted),
+        }
+        .context("connecting a subscriber")?;
+    }
+    Ok(())
+}
+
+pub(super) fn add_publishers(
+    engine: &mut Engine,
+    plan: &Plan,
+    name: &str,
+    target: &Target,
+) -> anyhow::Result<()> {
+    let topics = topic_names(plan, name);
+    for of in 0..plan.publishers {
+        let own: Vec<String> = plan.written_by(of, &topics).into_iter().cloned().collect();
+        match plan.protocol {
+            Protocol::Mqtt => {
+                let id = format!("{name}-p{of}");
+                mqtt_publisher(engine, plan, target.mqtt()?, &id, &own)
+            }
+            Protocol::Amqp => amqp_publisher(engine, plan, name, target.amqp()?, &own),
+            Protocol::Kafka => kafka_producer(engine, plan, target.kafka()?, &own),
+        }
+        .context("connecting a publisher")?;
+    }
+    Ok(())
 }
 
 /// Deletes what was made for a plan whose connections are closed.
@@ -90,47 +153,7 @@ impl Plan {
     }
 }
 
-fn add_mqtt(
-    engine: &mut Engine,
-    plan: &Plan,
-    name: &str,
-    address: &str,
-    topics: &[String],
-) -> anyhow::Result<()> {
-    let qos = if plan.qos == 0 {
-        QoS::AtMostOnce
-    } else {
-        QoS::AtLeastOnce
-    };
-    for of in 0..plan.subscribers {
-        let mut client = raw::mqtt::Client::open(address, &format!("{name}-s{of}"), true)?;
-        for (number, topic) in topics.iter().enumerate() {
-            if plan.takes(of, number) {
-                client.subscribe(topic, qos)?;
-            }
-        }
-        let (stream, read_ahead) = client.into_stream();
-        let peer = Box::new(mqtt::Subscriber::default());
-        engine.add(stream, &read_ahead, peer, false)?;
-    }
-    for of in 0..plan.publishers {
-        let client = raw::mqtt::Client::open(address, &format!("{name}-p{of}"), true)?;
-        let own: Vec<String> = plan.written_by(of, topics).into_iter().cloned().collect();
-        let (bytes, window) = (plan.payload_bytes, plan.window as usize);
-        let peer = Box::new(mqtt::Publisher::new(&own, bytes, plan.qos, window));
-        let (stream, read_ahead) = client.into_stream();
-        engine.add(stream, &read_ahead, peer, true)?;
-    }
-    Ok(())
-}
-
-fn add_amqp(
-    engine: &mut Engine,
-    plan: &Plan,
-    name: &str,
-    address: &str,
-    queues: &[String],
-) -> anyhow::Result<()> {
+fn create_queues(plan: &Plan, name: &str, address: &str, queues: &[String]) -> anyhow::Result<()> {
     let exchange = exchange_name(name);
     let mut client = raw::amqp::Client::open(address)?;
     if plan.fan {
@@ -142,70 +165,116 @@ fn add_amqp(
             client.bind_queues(part, &exchange)?;
         }
     }
-    for of in 0..plan.subscribers {
-        let mut client = raw::amqp::Client::open(address)?;
-        let own: Vec<&String> = (0..queues.len())
-            .filter(|&number| plan.takes(of, number))
-            .map(|number| &queues[number])
-            .collect();
-        client.consume_all(&own, plan.prefetch, plan.ack_batch == 0)?;
-        let (stream, read_ahead) = client.into_stream();
-        let peer = Box::new(amqp::Consumer::new(plan.ack_batch));
-        engine.add(stream, &read_ahead, peer, false)?;
-    }
-    for of in 0..plan.publishers {
-        let mut client = raw::amqp::Client::open(address)?;
-        if plan.window > 0 {
-            client.confirm()?;
-        }
-        let addresses: Vec<(String, String)> = if plan.fan {
-            vec![(exchange.clone(), String::new())]
-        } else {
-            plan.written_by(of, queues)
-                .into_iter()
-                .map(|queue| (String::new(), queue.clone()))
-                .collect()
-        };
-        let (stream, read_ahead) = client.into_stream();
-        let peer =
-            amqp::Publisher::new(&addresses, plan.payload_bytes, plan.persistent, plan.window);
-        engine.add(stream, &read_ahead, Box::new(peer), true)?;
-    }
     Ok(())
 }
 
-fn add_kafka(
+fn create_topics(address: &str, topics: &[String]) -> anyhow::Result<()> {
+    let mut client = raw::kafka::Client::open(address)?;
+    for topic in topics {
+        client.create_with(topic, &[])?;
+        client.create(topic)?;
+    }
+    topics
+        .iter()
+        .try_for_each(|topic| client.await_leader(topic))
+}
+
+fn mqtt_subscriber(
+    engine: &mut Engine,
+    plan: &Plan,
+    address: &str,
+    id: &str,
+    topics: &[String],
+) -> anyhow::Result<()> {
+    let qos = if plan.qos == 0 {
+        QoS::AtMostOnce
+    } else {
+        QoS::AtLeastOnce
+    };
+    let mut client = raw::mqtt::Client::open(address, id, true)?;
+    for topic in topics {
+        client.subscribe(topic, qos)?;
+    }
+    let (stream, read_ahead) = client.into_stream();
+    let peer = Box::new(mqtt::Subscriber::default());
+    engine.add(stream, &read_ahead, peer, false)
+}
+
+fn mqtt_publisher(
+    engine: &mut Engine,
+    plan: &Plan,
+    address: &str,
+    id: &str,
+    topics: &[String],
+) -> anyhow::Result<()> {
+    let client = raw::mqtt::Client::open(address, id, true)?;
+    let (bytes, window) = (plan.payload_bytes, plan.window as usize);
+    let peer = Box::new(mqtt::Publisher::new(topics, bytes, plan.qos, window));
+    let (stream, read_ahead) = client.into_stream();
+    engine.add(stream, &read_ahead, peer, true)
+}
+
+fn amqp_consumer(
+    engine: &mut Engine,
+    plan: &Plan,
+    address: &str,
+    queues: &[String],
+) -> anyhow::Result<()> {
+    let mut client = raw::amqp::Client::open(address)?;
+    client.consume_all(queues, plan.prefetch, plan.ack_batch == 0)?;
+    let (stream, read_ahead) = client.into_stream();
+    let peer = Box::new(amqp::Consumer::new(plan.ack_batch));
+    engine.add(stream, &read_ahead, peer, false)
+}
+
+fn amqp_publisher(
+    engine: &mut Engine,
+    plan: &Plan,
+    name: &str,
+    address: &str,
+    queues: &[String],
+) -> anyhow::Result<()> {
+    let mut client = raw::amqp::Client::open(address)?;
+    if plan.window > 0 {
+        client.confirm()?;
+    }
+    let addresses: Vec<(String, String)> = if plan.fan {
+        vec![(exchange_name(name), String::new())]
+    } else {
+        let queues = queues.iter().cloned();
+        queues.map(|queue| (String::new(), queue)).collect()
+    };
+    let (stream, read_ahead) = client.into_stream();
+    let peer = amqp::Publisher::new(&addresses, plan.payload_bytes, plan.persistent, plan.window);
+    engine.add(stream, &read_ahead, Box::new(peer), true)
+}
+
+fn kafka_fetcher(
+    engine: &mut Engine,
+    address: &str,
+    topics: &[String],
+    counted: Counted,
+) -> anyhow::Result<()> {
+    let is_background = counted == Counted::Background;
+    let peer = Box::new(kafka::Fetcher::new(topics.iter().cloned(), is_background));
+    let client = raw::kafka::Client::open(address)?;
+    engine.add(client.stream, &[], peer, false)
+}
+
+fn kafka_producer(
     engine: &mut Engine,
     plan: &Plan,
     address: &str,
     topics: &[String],
 ) -> anyhow::Result<()> {
-    let mut client = raw::kafka::Client::open(address)?;
-    for topic in topics {
-        client.create_with(topic, &[])?;
-        client.create(topic)?;
-        client.await_leader(topic)?;
-    }
-    for of in 0..plan.subscribers {
-        let own = (0..topics.len())
-            .filter(|&number| plan.takes(of, number))
-            .map(|number| topics[number].clone());
-        let peer = Box::new(kafka::Fetcher::new(own));
-        let client = raw::kafka::Client::open(address)?;
-        engine.add(client.stream, &[], peer, false)?;
-    }
-    for of in 0..plan.publishers {
-        let own: Vec<String> = plan.written_by(of, topics).into_iter().cloned().collect();
-        let peer = kafka::Producer::new(
-            &own,
-            plan.payload_bytes,
-            plan.batch(),
-            plan.acks,
-            plan.requests_max,
-            plan.rate.is_none(),
-        );
-        let client = raw::kafka::Client::open(address)?;
-        engine.add(client.stream, &[], Box::new(peer), true)?;
-    }
-    Ok(())
+    let peer = kafka::Producer::new(
+        topics,
+        plan.payload_bytes,
+        plan.batch(),
+        plan.acks,
+        plan.requests_max,
+        plan.rate.is_none(),
+    );
+    let client = raw::kafka::Client::open(address)?;
+    engine.add(client.stream, &[], Box::new(peer), true)
 }

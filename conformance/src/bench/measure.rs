@@ -3,7 +3,8 @@
 use super::connect::{connect, remove};
 use super::engine::{Pace, Stretch};
 use super::figure::Figure;
-use super::plan::Plan;
+use super::old_records;
+use super::plan::{Plan, Shape};
 use super::resume;
 use crate::harness::{Seen, Target, Watch};
 use anyhow::Context as _;
@@ -38,10 +39,11 @@ pub(super) fn fresh_name() -> String {
 
 /// Runs a load once. Most have one figure; one of several parts has one for each.
 pub(super) fn measure(plan: &Plan, broker: &Broker) -> anyhow::Result<Vec<Figure>> {
-    let figures = if plan.sessions > 0 {
-        resume::measure(plan, broker)
-    } else {
-        run(plan, broker).map(|figure| vec![figure])
+    let figures = match plan.shape {
+        Shape::Live => run(plan, broker).map(|figure| vec![figure]),
+        Shape::Resume => resume::measure(plan, broker),
+        Shape::Cold => old_records::cold(plan, broker),
+        Shape::CatchUp => old_records::catch_up(plan, broker),
     };
     figures.with_context(|| format!("{} with {}", plan.scenario, broker.name))
 }

@@ -24,10 +24,25 @@ impl Protocol {
     }
 }
 
+/// The parts that a load has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Shape {
+    /// Publishers and subscribers at once.
+    Live,
+    /// A live load, and beside it sessions that come back to what waits for them.
+    Resume,
+    /// A live load, and beside it a reader of old records.
+    Cold,
+    /// Everything is written, and then read: of one topic, and of many.
+    CatchUp,
+}
+
 /// A load's settings. Those that a protocol has no use for are left as they are.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Plan {
     pub(super) scenario: String,
+    pub(super) shape: Shape,
     pub(super) protocol: Protocol,
     pub(super) payload_bytes: usize,
     pub(super) publishers: usize,
@@ -55,8 +70,9 @@ pub(super) struct Plan {
     pub(super) messages: Option<u64>,
     pub(super) seconds: Option<f64>,
     pub(super) warm_up: u64,
-    /// Sessions that come back, and how much waits for each.
+    /// Sessions that come back.
     pub(super) sessions: usize,
+    /// How much waits for each of them, or for the reader of old records.
     pub(super) backlog: u64,
 }
 
@@ -64,6 +80,7 @@ impl Plan {
     fn base(scenario: Scenario, protocol: Protocol) -> Self {
         Self {
             scenario: scenario.name(),
+            shape: Shape::Live,
             protocol,
             payload_bytes: 128,
             publishers: 1,
@@ -112,11 +129,26 @@ impl Plan {
                 ..base(Protocol::Mqtt)
             },
             Scenario::Resume => Self {
+                shape: Shape::Resume,
                 qos: 1,
                 window: 1000,
                 sessions: 5_000,
                 backlog: 1_000,
                 ..base(Protocol::Mqtt)
+            },
+            Scenario::Cold => Self {
+                shape: Shape::Cold,
+                payload_bytes: 1024,
+                backlog: 10_000_000,
+                ..base(Protocol::Kafka)
+            },
+            Scenario::CatchUp => Self {
+                shape: Shape::CatchUp,
+                payload_bytes: 1024,
+                topics: 1_000,
+                messages: Some(1_000_000),
+                seconds: None,
+                ..base(Protocol::Kafka)
             },
             Scenario::Fanout => Self {
                 subscribers: 100,
@@ -171,13 +203,13 @@ impl Plan {
     /// The loops that are asked for: the closed one, and the open one at a steady rate.
     pub(super) fn loops(self, pace: &PaceArgs) -> Vec<Self> {
         let steady = self.steady(pace.rate, pace.steady_s);
-        match pace.only {
-            // Beside sessions that come back there is a steady load; ten thousand copies at a rate are no rate.
-            _ if self.sessions > 0 => vec![steady],
-            None if self.copies() > 1000 => vec![self],
-            Some(Loop::Closed) => vec![self],
-            Some(Loop::Open) => vec![steady],
-            None => vec![self, steady],
+        match (self.shape, pace.only) {
+            (Shape::CatchUp, _) | (Shape::Live, Some(Loop::Closed)) => vec![self],
+            // Latencies are what counts there.
+            (Shape::Resume | Shape::Cold, _) | (Shape::Live, Some(Loop::Open)) => vec![steady],
+            // Ten thousand copies at a rate are no rate.
+            (Shape::Live, None) if self.copies() > 1000 => vec![self],
+            (Shape::Live, None) => vec![self, steady],
         }
     }
 
@@ -195,9 +227,10 @@ impl Plan {
     /// A first load for brokers that become fast as they run; it isn't measured.
     pub(super) fn first(&self) -> Self {
         Self {
+            shape: Shape::Live,
+            topics: self.topics.min(100),
             rate: None,
             seconds: Some(self.seconds.unwrap_or(3.0)),
-            sessions: 0,
             ..self.clone()
         }
     }
@@ -343,10 +376,12 @@ mod tests {
             Plan::named(Scenario::Queues).loops(&pace(None, None)).len(),
             1
         );
-        let resume = Plan::named(Scenario::Resume).loops(&pace(None, None));
-        assert_eq!(
-            resume.iter().map(|plan| plan.rate).collect::<Vec<_>>(),
-            [Some(500)]
-        );
+        for beside in [Scenario::Resume, Scenario::Cold] {
+            let loops = Plan::named(beside).loops(&pace(None, None));
+            assert_eq!(
+                loops.iter().map(|plan| plan.rate).collect::<Vec<_>>(),
+                [Some(500)]
+            );
+        }
     }
 }

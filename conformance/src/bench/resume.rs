@@ -1,64 +1,24 @@
 //! Sessions that come back at once to what waited for them, beside a steady load whose latency is what counts.
 
-use super::connect;
+use super::beside::beside;
 use super::engine::{Engine, Pace};
 use super::figure::Figure;
-use super::measure::{Broker, figure, fresh_name};
+use super::measure::{Broker, fresh_name};
 use super::peers::mqtt;
 use super::plan::Plan;
 use crate::raw;
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, ensure};
 use mqttbytes::QoS;
 use mqttbytes::v4::Disconnect;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
-/// The steady load without and with the sessions that come back.
+/// The steady load before and while the sessions come back.
 pub(super) fn measure(plan: &Plan, broker: &Broker) -> anyhow::Result<Vec<Figure>> {
     let name = fresh_name();
     fill(plan, &name, broker)?;
-    let mut live = connect::connect(plan, &name, &broker.target)?;
-    let pace = plan.pace();
-    live.run(&Pace {
-        messages: Some(plan.warm_up),
-        ..pace
-    })?;
-    let watch = broker.watch()?;
-    let before = live.run(&pace)?;
-    let seen = watch.map(|watch| watch.end()).transpose()?;
-    let before = figure(&named(plan, "before"), broker, &before, seen.as_ref());
-
-    let is_drained = AtomicBool::new(false);
-    let watch = broker.watch()?;
-    let (during, drained) = thread::scope(|scope| {
-        let drain = scope.spawn(|| {
-            let drained = drain(plan, &name, broker);
-            is_drained.store(true, Ordering::Relaxed);
-            drained
-        });
-        let during = live.run(&Pace {
-            messages: None,
-            seconds: None,
-            until: Some(&is_drained),
-            ..pace
-        });
-        (during, drain.join())
-    });
-    let drained = drained.map_err(|_| anyhow!("the sessions' thread panicked"))??;
-    let mut during = during?;
-    during.background = drained;
-    during.missing += plan.sessions as u64 * plan.backlog - drained;
-    let seen = watch.map(|watch| watch.end()).transpose()?;
-    let during = figure(&named(plan, "during"), broker, &during, seen.as_ref());
+    let all = plan.sessions as u64 * plan.backlog;
+    let figures = beside(plan, &name, broker, all, || drain(plan, &name, broker))?;
     forget(plan, &name, broker)?;
-    Ok(vec![before, during])
-}
-
-fn named(plan: &Plan, part: &str) -> Plan {
-    Plan {
-        scenario: format!("{}:{part}", plan.scenario),
-        ..plan.clone()
-    }
+    Ok(figures)
 }
 
 fn session(name: &str, number: usize) -> String {

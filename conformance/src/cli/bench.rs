@@ -21,6 +21,10 @@ pub(crate) enum Scenario {
     Queues,
     /// MQTT: 5,000 sessions with 1,000 messages waiting in each come back at once, beside a steady QoS 1 load.
     Resume,
+    /// Kafka 1 KiB: a reader of 10 GB of old records, beside a steady load.
+    Cold,
+    /// Kafka 1 KiB: a million records are written, then read; in one topic, and in a thousand.
+    CatchUp,
 }
 
 impl Scenario {
@@ -108,7 +112,7 @@ pub(crate) struct LoadArgs {
     /// MQTT: sessions that come back during the load.
     #[arg(long)]
     pub(crate) sessions: Option<usize>,
-    /// Messages that wait for each of them.
+    /// Messages that wait for each of them, or for the reader of old records.
     #[arg(long)]
     pub(crate) backlog: Option<u64>,
 }

@@ -254,7 +254,7 @@ impl Client {
     /// A consumer for each of these queues, on the one channel; their answers are left to be read.
     pub(crate) fn consume_all(
         &mut self,
-        queues: &[&String],
+        queues: &[String],
         prefetch: u16,
         no_ack: bool,
     ) -> anyhow::Result<()> {

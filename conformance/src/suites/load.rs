@@ -15,6 +15,10 @@ pub(super) fn cases() -> Vec<Case> {
         case("fanout", MQTT, |context| brief(context, Scenario::Fanout)),
         case("queues", AMQP, |context| brief(context, Scenario::Queues)),
         case("resume", MQTT, |context| brief(context, Scenario::Resume)),
+        case("cold", KAFKA, |context| brief(context, Scenario::Cold)),
+        case("catch_up", KAFKA, |context| {
+            brief(context, Scenario::CatchUp)
+        }),
     ]
 }
 

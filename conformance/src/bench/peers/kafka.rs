@@ -162,6 +162,8 @@ pub(in crate::bench) struct Fetcher {
     /// Topic and next offset.
     topics: Vec<(String, i64)>,
     is_waiting: bool,
+    /// Counts as background load, without latencies.
+    is_background: bool,
 }
 
 /// How long the broker may wait for a first record, as Java's consumer asks ...
@@ -171,10 +173,14 @@ const PARTITION_BYTES_MAX: i32 = 1 << 20;
 const FETCH_BYTES_MAX: i32 = 50 << 20;
 
 impl Fetcher {
-    pub(in crate::bench) fn new(topics: impl IntoIterator<Item = String>) -> Self {
+    pub(in crate::bench) fn new(
+        topics: impl IntoIterator<Item = String>,
+        is_background: bool,
+    ) -> Self {
         Self {
             topics: topics.into_iter().map(|topic| (topic, 0)).collect(),
             is_waiting: false,
+            is_background,
         }
     }
 
@@ -222,7 +228,7 @@ impl Fetcher {
                         .context("Fetch answers for a topic that was not asked for")?;
                 }
                 let next = &mut self.topics[index].1;
-                *next = take_batches(records, *next, book)?;
+                *next = take_batches(records, *next, self.is_background, book)?;
                 index += 1;
             }
         }
@@ -249,6 +255,7 @@ impl Peer for Fetcher {
 pub(super) fn take_batches(
     mut records: &[u8],
     mut next: i64,
+    is_background: bool,
     book: &mut Book,
 ) -> anyhow::Result<i64> {
     while records.len() >= HEADER_BYTES {
@@ -278,7 +285,12 @@ pub(super) fn take_batches(
             let key = record.varint()?.max(0) as usize;
             record.skip(key)?;
             let value = record.varint()?.max(0) as usize;
-            if offset >= next {
+            if offset < next {
+                continue;
+            }
+            if is_background {
+                book.background += 1;
+            } else {
                 book.deliver(due_ns(record.bytes(value)?)?);
             }
         }

@@ -223,19 +223,24 @@ fn kafka_batches_carry_each_record_s_time_and_a_right_checksum() {
 
     // What a fetcher makes of it.
     let mut book = book();
-    assert_eq!(kafka::take_batches(&written, 0, &mut book).unwrap(), 3);
+    assert_eq!(
+        kafka::take_batches(&written, 0, false, &mut book).unwrap(),
+        3
+    );
     let times = book.turn().1;
     assert_eq!((times.count, times.max_us), (3, 9.0));
     // From the middle on, and cut off.
-    kafka::take_batches(&written, 2, &mut book).unwrap();
+    kafka::take_batches(&written, 2, false, &mut book).unwrap();
     assert_eq!(book.delivered, 1);
     assert_eq!(
-        kafka::take_batches(&written[..written.len() - 1], 0, &mut book).unwrap(),
+        kafka::take_batches(&written[..written.len() - 1], 0, false, &mut book).unwrap(),
         0
     );
+    kafka::take_batches(&written, 1, true, &mut book).unwrap();
+    assert_eq!((book.delivered, book.background), (1, 2));
     let mut compressed = written.clone();
     compressed[22] |= 1;
-    assert!(kafka::take_batches(&compressed, 0, &mut book).is_err());
+    assert!(kafka::take_batches(&compressed, 0, false, &mut book).is_err());
 }
 
 #[test]
@@ -264,7 +269,7 @@ fn kafka_producers_send_what_is_there_when_they_may_not_linger_or_it_is_the_last
 
 #[test]
 fn kafka_fetchers_ask_on_from_where_they_are() {
-    let mut peer = kafka::Fetcher::new(["t".to_owned(), "u".to_owned()]);
+    let mut peer = kafka::Fetcher::new(["t".to_owned(), "u".to_owned()], false);
     let (mut out, mut book) = (Vec::new(), book());
     peer.take(&[], &mut out, &mut book).unwrap();
     let first = std::mem::take(&mut out);
