@@ -293,6 +293,12 @@ pub(crate) enum Event {
         namespace: NamespaceId,
         id: Name,
     },
+    /// Readers of a partition are not told any more of transactions that were aborted below this offset: compaction
+    /// has left nothing of them.
+    AbortedForgotten {
+        partition: u64,
+        below: i64,
+    },
 }
 
 /// The durable queues that hold a record.

@@ -112,10 +112,9 @@ impl LinkJob {
         let Some(fields) = BatchFields::read(batch).filter(BatchFields::is_transactional) else {
             return false;
         };
-        self.aborted.iter().any(|aborted| {
-            aborted.producer == fields.producer_id
-                && (aborted.first_offset..=aborted.last_offset).contains(&base_offset)
-        })
+        self.aborted
+            .iter()
+            .any(|aborted| aborted.covers(fields.producer_id, base_offset))
     }
 }
 

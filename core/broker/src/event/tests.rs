@@ -239,6 +239,13 @@ fn written() -> Vec<(Event, &'static str)> {
             },
             "31000174",
         ),
+        (
+            Event::AbortedForgotten {
+                partition: 7,
+                below: 42,
+            },
+            "320754",
+        ),
     ]
 }
 

@@ -258,6 +258,26 @@ impl Shard {
         self.compaction.waiting = Some((self.head, Box::new(job)));
     }
 
+    /// Of transactions that were aborted below an offset no record is left in the files. Readers need not be told of
+    /// them any more, unless they lie in memory yet.
+    fn forget_aborted(&mut self, key: u64, cleaned: i64) {
+        let Some(partition) = self.state.partitions.get(&key) else {
+            return;
+        };
+        let here = partition.recent.front().map(|(base, _)| *base);
+        let below = cleaned.min(here.unwrap_or(partition.next_offset));
+        if partition
+            .aborted()
+            .first()
+            .is_some_and(|first| first.last_offset < below)
+        {
+            self.record(&Decision::AbortedForgotten {
+                partition: key,
+                below,
+            });
+        }
+    }
+
     fn end_compaction(&mut self) {
         let done = self
             .compaction
@@ -282,6 +302,7 @@ impl Shard {
                         until,
                         at_ms: self.now.unix_ms,
                     });
+                    self.forget_aborted(partition, until);
                 }
                 self.finish_frame();
             }

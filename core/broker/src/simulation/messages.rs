@@ -39,6 +39,7 @@ pub(super) fn transactional_batch(
     time: i64,
     who: &Transactor,
     sequence: i32,
+    key: &dyn Fn(u64) -> u8,
 ) -> Bytes {
     let options = BatchOptions {
         transactional: true,
@@ -47,7 +48,7 @@ pub(super) fn transactional_batch(
         base_sequence: sequence,
         ..BatchOptions::default()
     };
-    built(options, ids, padding, time, &|_| b'k')
+    built(options, ids, padding, time, key)
 }
 
 /// The same with a key for each message.

@@ -2,7 +2,7 @@
 //! any point. What is committed is read as a whole, what is aborted never.
 
 use crate::api::*;
-use crate::simulation::facts::{Facts, LOG, SESSION};
+use crate::simulation::facts::{Facts, LOG, SESSION, TABLE, key_of};
 use crate::simulation::messages;
 use crate::simulation::peer::Ask;
 use crate::simulation::world::World;
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Where transactions write to.
-const PLACES: [(&str, i32); 3] = [(LOG, 0), ("window", 0), ("window", 1)];
+const PLACES: [(&str, i32); 4] = [(LOG, 0), ("window", 0), ("window", 1), (TABLE, 0)];
 /// Who writes.
 const IDS: [&str; 2] = ["tx-one", "tx-two"];
 /// The longest that one is left open, in milliseconds.
@@ -81,13 +81,21 @@ impl Transactions {
         };
         let known = &self.known[number];
         assert!(
-            known.asked == Some(true) && known.ended != Some(false),
+            self.may_be_committed(id),
             "{id} is read, and its transaction {number} was not committed: {known:?}"
         );
     }
 
+    /// May it have been committed?
+    pub(super) fn may_be_committed(&self, id: u64) -> bool {
+        self.of.get(&id).is_none_or(|number| {
+            let known = &self.known[number];
+            known.asked == Some(true) && known.ended != Some(false)
+        })
+    }
+
     /// Must a reader of committed records see it?
-    fn must_be_visible(&self, id: u64) -> bool {
+    pub(super) fn must_be_visible(&self, id: u64) -> bool {
         match self.of.get(&id) {
             Some(number) => self.known[number].ended == Some(true),
             None => true,
@@ -100,6 +108,8 @@ impl Transactions {
             let there: Vec<bool> = known
                 .records
                 .iter()
+                // Of the compacted log a record may be gone in favour of a later one.
+                .filter(|(topic, ..)| *topic != TABLE)
                 .filter(|(topic, partition, offset, _)| *offset >= starts[&(*topic, *partition)])
                 .map(|(topic, partition, _, id)| {
                     let read = self.read.get(&(name(topic), *partition));
@@ -215,7 +225,9 @@ impl World {
         let first = *sequence;
         *sequence += i32::try_from(count).unwrap();
         let padding = self.padding();
-        let batch = messages::transactional_batch(&ids, padding, self.unix_ms(), &who, first);
+        let key = |id| if topic == TABLE { key_of(id) } else { b'k' };
+        let time = self.unix_ms();
+        let batch = messages::transactional_batch(&ids, padding, time, &who, first, &key);
         let append = Append {
             topic: TopicRef::Name(name(topic)),
             partition,
@@ -387,7 +399,7 @@ impl World {
         if let Some(log) = self.facts.logged.get(&(topic.clone(), partition)) {
             for (offset, id) in log.range(first.min(end)..end) {
                 // Its transaction may have been decided since this was read, so that is all that is known.
-                let must = self.facts.transactions.must_be_visible(*id);
+                let must = *topic != TABLE && self.facts.transactions.must_be_visible(*id);
                 let found = seen.get(offset);
                 assert!(
                     found == Some(id) || !must && found.is_none(),

@@ -123,7 +123,8 @@ impl State {
             | Event::TransactionOffsets { .. }
             | Event::Marked { .. }
             | Event::TransactionEnded { .. }
-            | Event::TransactionalForgotten { .. } => self.apply_transaction(event, sections),
+            | Event::TransactionalForgotten { .. }
+            | Event::AbortedForgotten { .. } => self.apply_transaction(event, sections),
             Event::Expires { .. } | Event::Sized { .. } => self.apply_life(event),
             Event::LinkCreated { .. } | Event::LinkAdvanced { .. } | Event::LinkDropped { .. } => {
                 self.apply_link(event);

@@ -67,6 +67,27 @@ pub(crate) struct Aborted {
     pub(crate) stable_offset: i64,
 }
 
+impl Aborted {
+    /// Does a transactional batch of this producer at this offset belong to it?
+    pub(crate) fn covers(&self, producer: i64, base_offset: i64) -> bool {
+        self.producer == producer && (self.first_offset..=self.last_offset).contains(&base_offset)
+    }
+
+    /// Does a transactional batch belong to any of these? They are in the order of their markers.
+    pub(crate) fn any_covers(all: &[Self], producer: i64, base_offset: i64) -> bool {
+        let start = all.partition_point(|known| known.last_offset < base_offset);
+        let ended_after = all.iter().skip(start);
+        // Those that end later than one of this stable offset begin behind it.
+        let mut before = None;
+        ended_after
+            .take_while(|known| {
+                let last = before.replace(known.stable_offset);
+                last.is_none_or(|stable| stable <= base_offset)
+            })
+            .any(|known| known.covers(producer, base_offset))
+    }
+}
+
 impl Default for PartitionTransactions {
     fn default() -> Self {
         Self {
@@ -122,6 +143,13 @@ impl Partition {
         found.retain(|aborted| aborted.first_offset < end);
         found.sort_unstable_by_key(|aborted| aborted.first_offset);
         (found, end)
+    }
+
+    /// All aborted transactions, in the order of their markers.
+    pub(crate) fn aborted(&self) -> &[Aborted] {
+        self.transactions
+            .as_ref()
+            .map_or(&[], |known| &known.aborted)
     }
 
     /// A producer's batch belongs to its transaction.

@@ -4,6 +4,7 @@ use crate::api::CleanupPolicy;
 use crate::shard::compaction::judge::retain;
 use crate::shard::compaction::number;
 use crate::state::partition::{Partition, Topic};
+use crate::state::transactions::Aborted;
 use omnilog_ledger::Section;
 use omnilog_ledger::format::Entry;
 use omnilog_record::RecordBatch;
@@ -36,6 +37,8 @@ pub(crate) struct Cleaning {
     tombstone_ms: i64,
     /// Offsets up to which it was cleaned, and when.
     points: Vec<(i64, i64)>,
+    /// Aborted transactions: their records go, whatever their keys.
+    aborted: Vec<Aborted>,
     /// Batches of which the header stays: the last of each producer.
     last_batches: BTreeSet<i64>,
     /// The newest offset of each key: two hashes with secrets of their own, so that nobody can make keys collide.
@@ -68,6 +71,7 @@ impl Cleaning {
             lag_ms_max: number(settings, "max.compaction.lag.ms").unwrap_or(i64::MAX),
             tombstone_ms: number(settings, "delete.retention.ms").unwrap_or(DAY_MS),
             points: partition.cleaned.clone(),
+            aborted: partition.aborted().to_vec(),
             last_batches: partition
                 .producers
                 .values()
@@ -88,6 +92,13 @@ impl Cleaning {
         (self.secrets.0.hash_one(key), self.secrets.1.hash_one(key))
     }
 
+    /// Does a batch belong to an aborted transaction? All that may be cleaned is decided.
+    fn is_aborted(&self, section: &Section, batch: &RecordBatch) -> bool {
+        let header = batch.header();
+        header.attributes.is_transactional()
+            && Aborted::any_covers(&self.aborted, header.producer_id, section.base_offset)
+    }
+
     pub(super) fn studies(&self, entry: &Entry) -> bool {
         let last = entry.base_offset + i64::from(entry.last_delta);
         last >= self.cleaned.max(self.log_start)
@@ -99,7 +110,7 @@ impl Cleaning {
             return Ok(());
         }
         let batch = RecordBatch::parse(section.batch.clone()).map_err(io::Error::other)?;
-        if opaque(&batch) {
+        if batch.header().attributes.is_control() || self.is_aborted(section, &batch) {
             return Ok(());
         }
         let records = batch
@@ -128,7 +139,7 @@ impl Cleaning {
         let batch = RecordBatch::parse(section.batch.clone()).map_err(io::Error::other)?;
         let end = section.base_offset + i64::from(section.last_delta);
         // A batch that is cut by the border waits for the next round.
-        if opaque(&batch) || end >= self.until {
+        if end >= self.until {
             return Ok(Some(section.clone()));
         }
         let cleaned_at = self
@@ -138,11 +149,22 @@ impl Cleaning {
             .map(|(_, at)| *at);
         let tombstones_go =
             cleaned_at.is_some_and(|at| now_ms >= at.saturating_add(self.tombstone_ms));
+        if batch.header().attributes.is_control() {
+            // A marker stays as long as a tombstone, and as long as readers are told of what it ended.
+            let at = self
+                .aborted
+                .binary_search_by_key(&end, |known| known.last_offset);
+            let told = at.is_ok();
+            return Ok((told || !tombstones_go).then(|| section.clone()));
+        }
+        let aborted = self.is_aborted(section, &batch);
         let kept = retain(section, &batch, &mut |record| {
             if held(record.offset_delta) {
                 return true;
             }
-            let Some(key) = record.key else { return false };
+            let Some(key) = record.key.filter(|_| !aborted) else {
+                return false;
+            };
             let offset = section.base_offset + i64::from(record.offset_delta);
             let newest = self.newest.get(&self.hash(key));
             newest.is_none_or(|newest| *newest <= offset)
@@ -160,10 +182,4 @@ impl Cleaning {
             ..section.clone()
         }))
     }
-}
-
-/// Batches that are left as they are: marks of transactions, and what belongs to one.
-fn opaque(batch: &RecordBatch) -> bool {
-    let attributes = batch.header().attributes;
-    attributes.is_control() || attributes.is_transactional()
 }

@@ -19,6 +19,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod transactions;
+
 const FILE: u64 = 64 << 10;
 
 /// A shard, one client, and all that runs beside it.

@@ -88,6 +88,11 @@ impl State {
                     names.transactions.remove(id);
                 }
             }
+            Event::AbortedForgotten { partition, below } => {
+                if let Some(partition) = self.partitions.get_mut(partition) {
+                    partition.forget_aborted(*below);
+                }
+            }
             _ => {}
         }
     }
