@@ -3,6 +3,7 @@
 //! Durable and non-durable objects share the maps; a non-durable one is never journaled and never checkpointed.
 
 pub(crate) mod apply;
+pub(crate) mod changes;
 pub(crate) mod consumers;
 pub(crate) mod deadlines;
 pub(crate) mod exchange;
@@ -63,6 +64,8 @@ pub(crate) struct State {
     pub(crate) links: BTreeMap<(u64, QueueId), Link>,
     /// Names of deleted topics by their partitions of which queues may hold records.
     pub(crate) orphans: BTreeMap<u64, Name>,
+    /// What has changed since the last checkpoint.
+    pub(crate) changes: changes::Changes,
 }
 
 /// A run of sequences that stand for records stored under other numbers.

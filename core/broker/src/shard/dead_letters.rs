@@ -83,6 +83,7 @@ impl Shard {
                 }
                 continue;
             }
+            self.state.changes.touch(queue);
             let rank = queue.took_if_ready(entry);
             if !letters {
                 gone.push(entry);
@@ -140,6 +141,7 @@ impl Shard {
         if !queue.leases.get(&EntryId(*entry)).is_some_and(nobodys) {
             return;
         }
+        self.state.changes.touch(queue);
         queue.unlease(EntryId(*entry));
         match message {
             Some(message) => self.dead_letter(*id, message, *reason),

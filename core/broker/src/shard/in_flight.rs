@@ -68,6 +68,7 @@ impl Shard {
     /// What waits for its session is taken up again by the session's connection.
     pub(crate) fn take_up(&mut self, queue: QueueId, entry: EntryId) -> Option<Lease> {
         let queue = self.state.queues.get_mut(&queue)?;
+        self.state.changes.touch(queue);
         let waits = queue.leases.get(&entry)?.client == NOBODY;
         waits.then(|| queue.unlease(entry)).flatten()
     }

@@ -2,6 +2,7 @@
 
 use crate::api::*;
 use crate::event::{self, Event as Decision};
+use crate::shard::checkpoint::Progress;
 use crate::shard::{Now, Shard};
 use crate::state::{IdMap, State};
 use crate::tail::Tail;
@@ -32,9 +33,14 @@ impl State {
         let checkpoints = journal.checkpoints();
         let after = checkpoints.whole()?;
         if after > 0 {
+            state.changes.off = true;
             checkpoints.read(after, &mut |key, value| {
                 state.load_entry(key, value).map_err(damaged)
             })?;
+            state.changes.off = false;
+            if !checkpoints.bears(after) {
+                state.touch_everything();
+            }
         }
         let mut frames = 0;
         for frame in recovery.frames(after) {
@@ -78,6 +84,7 @@ impl Shard {
         now: Now,
     ) -> io::Result<(Self, Opened)> {
         let (state, frames) = State::recover(&config.namespaces, &*journal, recovery, id)?;
+        let checkpoint = Progress::after(&*journal.checkpoints())?;
         let head = recovery.last_lsn();
         let tail = Tail::new(config.tail_bytes_max);
         let mut shard = Self {
@@ -111,7 +118,7 @@ impl Shard {
             next_sweep_ms: now.monotonic_ms,
             sweep: None,
             dead_files: None,
-            checkpoint: Default::default(),
+            checkpoint,
             compaction: Default::default(),
             windows: Default::default(),
             compacted: Default::default(),

@@ -32,6 +32,8 @@ impl Shard {
             {
                 continue;
             }
+            // As it is while the entry still counts as held.
+            self.state.changes.touch(queue);
             let Some(lease) = queue.unlease(entry) else {
                 continue;
             };
@@ -147,6 +149,9 @@ impl Shard {
         counts: bool,
     ) -> Option<u32> {
         let queue = self.state.queues.get_mut(&id)?;
+        if counts {
+            self.state.changes.touch(queue);
+        }
         match lease.memory {
             Some(memory) => {
                 queue.memory_bytes += memory.bytes;
@@ -181,6 +186,7 @@ impl Shard {
             .filter(|entry| !kept.contains(entry))
             .collect();
         let mut returned = Vec::new();
+        self.state.touch_queue(id);
         for entry in entries {
             let Some(lease) = self
                 .state
@@ -236,6 +242,8 @@ impl Shard {
             let Some(queue) = self.state.queues.get_mut(&id) else {
                 continue;
             };
+            // While they still count as held.
+            self.state.changes.touch(queue);
             let runs: Vec<(u64, u64)> = queue.acked.iter_runs().collect();
             queue.acked.clear();
             queue.tidy();

@@ -45,6 +45,7 @@ impl Shard {
         if !self.dirty.is_empty()
             || !self.credited.is_empty()
             || self.compaction_presses()
+            || self.state.is_saving()
             || self.sweeps()
         {
             return 0;

@@ -11,12 +11,20 @@ pub(super) type View = Vec<Pair>;
 /// known to a running shard is left out. Without files where frames may be held for want of space: where their batches
 /// will lie isn't known yet.
 pub(super) fn view(state: &State, files: bool) -> View {
-    let saved = state.save().expect("a state that can be saved");
-    let mut view: View = saved.pairs().collect();
-    // The counters run ahead by what is not journaled; queues are looked at below.
-    view.retain(|(key, _)| !matches!(key.first(), Some(b'a' | b'e' | b'f' | b'p')));
+    let mut saved = state.save();
+    saved.settle().expect("a state that can be saved");
+    let changes = saved.changes();
+    let mut view: View = changes
+        .filter_map(|change| Some((change.key, change.value?)))
+        .collect();
+    // The counters run ahead by what is not journaled; queues and their entries are looked at below.
+    view.retain(|(key, _)| match key.first() {
+        Some(b'a') => false,
+        Some(b'e') => !matches!(key.get(9), None | Some(b'f' | b'p')),
+        _ => true,
+    });
     if !files {
-        view.retain(|(key, _)| key.first() != Some(&b'd'));
+        view.retain(|(key, _)| key.first() != Some(&b'd') || key.len() > 9);
         for partition in state.partitions.values() {
             let mut nowhere = partition.clone();
             nowhere.spans.clear();

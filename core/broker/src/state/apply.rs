@@ -12,6 +12,7 @@ mod transactions;
 
 use crate::event::Event;
 use crate::state::State;
+use crate::state::changes::Named;
 use omnilog_ledger::Section;
 use std::sync::Arc;
 
@@ -73,6 +74,7 @@ impl State {
                 group,
                 offsets,
             } => {
+                self.touch(Named::Group(*namespace, group.clone()));
                 let Some(namespace) = self.namespace_mut(*namespace) else {
                     return;
                 };
@@ -88,6 +90,10 @@ impl State {
                 group,
                 state,
             } => {
+                self.touch(Named::Group(*namespace, group.clone()));
+                if state.is_none() {
+                    self.touch_pending(*namespace, group);
+                }
                 let Some(namespace) = self.namespace_mut(*namespace) else {
                     return;
                 };
@@ -109,11 +115,13 @@ impl State {
                 topic,
                 sequence,
             } => {
+                self.touch(Named::Retained(*namespace, topic.clone()));
                 if let Some(namespace) = self.namespace_mut(*namespace) {
                     namespace.retained.set(topic, *sequence);
                 }
             }
             Event::RetainedCleared { namespace, topic } => {
+                self.touch(Named::Retained(*namespace, topic.clone()));
                 if let Some(namespace) = self.namespace_mut(*namespace) {
                     namespace.retained.clear(topic);
                 }

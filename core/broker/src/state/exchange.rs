@@ -56,6 +56,16 @@ impl Exchange {
             .collect()
     }
 
+    /// Its bindings to this destination by this key.
+    pub(crate) fn bindings_by(&self, destination: &Destination, key: &[u8]) -> Vec<Binding> {
+        let end = (destination.clone(), Bytes::copy_from_slice(key));
+        let known = self.bindings.get_key_value(&end);
+        known
+            .into_iter()
+            .flat_map(|(end, arguments)| self.each(end, arguments))
+            .collect()
+    }
+
     /// Is there a binding to this destination?
     pub(crate) fn leads_to(&self, destination: &Destination) -> bool {
         self.bindings

@@ -1,10 +1,11 @@
 //! The durable state as entries of an ordered key space: what a checkpoint holds.
 //!
-//! A key is a view's letter and a number or name, big-endian; a value is postcard's encoding. Large queues' entries are
-//! spread over several values.
+//! A key is a view's letter and a number or name, big-endian; a value is postcard's encoding. What belongs to a queue or
+//! a partition lies behind it, under its key and another letter; large queues' entries are spread over several values.
 
 use crate::api::*;
-use crate::state::exchange::Exchange;
+use crate::sequence_set::SequenceSet;
+use crate::state::changes::{Named, Numbered};
 use crate::state::namespace::Group;
 use crate::state::partition::{Partition, Topic};
 use crate::state::queue::Queue;
@@ -13,7 +14,7 @@ use crate::state::session::Session;
 use crate::state::transactions::{Aborted, Transactional};
 use crate::state::{Alias, Link, State};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Runs of a queue's entries in one value.
 const RUNS: usize = 8192;
@@ -38,6 +39,7 @@ const SIZES: u8 = b's';
 const TRANSACTIONAL: u8 = b'w';
 const OPEN: u8 = b'x';
 const ABORTED: u8 = b'y';
+const BINDINGS: u8 = b't';
 
 #[derive(Serialize, Deserialize)]
 struct Counters {
@@ -60,10 +62,128 @@ struct SavedQueue {
     delivered_below: u64,
 }
 
+/// More entries than this are encoded by whoever writes them.
+const ENTRIES_AT_ONCE: u64 = 4096;
+
+/// The view and the key of an object that has a number.
+pub(crate) fn key_of(object: Numbered) -> (u8, [u8; 8]) {
+    match object {
+        Numbered::Topic(id) => (TOPIC, id.0.to_be_bytes()),
+        Numbered::Partition(key) => (PARTITION, key.to_be_bytes()),
+        Numbered::Queue(id) => (QUEUE, id.0.to_be_bytes()),
+        Numbered::Session(id) => (SESSION, id.0.to_be_bytes()),
+    }
+}
+
+/// Saves a queue's entries.
+pub(crate) fn save_entries(queue: u64, entries: &SequenceSet, pages: &mut Saved) {
+    let id = queue.to_be_bytes();
+    let mut runs = entries.iter_runs();
+    for number in 0u64.. {
+        let chunk: Vec<(u64, u64)> = runs.by_ref().take(RUNS).collect();
+        if chunk.is_empty() {
+            return;
+        }
+        let key = [&id[..], &[ENTRIES], &number.to_be_bytes()];
+        pages.add(QUEUE, &key, &(QueueId(queue), chunk));
+    }
+}
+
+impl Topic {
+    pub(crate) fn save_to(&self, pages: &mut Saved) {
+        pages.add(TOPIC, &[&self.id.0.to_be_bytes()], self);
+    }
+}
+
+impl Session {
+    pub(crate) fn save_to(&self, pages: &mut Saved) {
+        pages.add(SESSION, &[&self.id.0.to_be_bytes()], self);
+    }
+}
+
+impl Partition {
+    pub(crate) fn save_to(&self, pages: &mut Saved) {
+        let id = self.key.to_be_bytes();
+        pages.add_object(PARTITION, &id, self);
+        if !self.cleaned.is_empty() {
+            pages.add(PARTITION, &[&id, &[CLEANED]], &(self.key, &self.cleaned));
+        }
+        let Some(known) = &self.transactions else {
+            return;
+        };
+        if !known.open.is_empty() {
+            pages.add(PARTITION, &[&id, &[OPEN]], &(self.key, &known.open));
+        }
+        for (number, chunk) in known.aborted.chunks(RUNS).enumerate() {
+            let at = [&id[..], &[ABORTED], &(number as u64).to_be_bytes()];
+            pages.add(PARTITION, &at, &(self.key, chunk));
+        }
+    }
+}
+
+impl Queue {
+    pub(crate) fn save_to(&self, pages: &mut Saved) {
+        let mut held = self.held();
+        // What is acknowledged and not journaled yet is held still.
+        for (first, last) in self.acked.iter_runs() {
+            held.insert_run(first, last);
+        }
+        let mut returned: Vec<(u64, u32)> = self
+            .returned
+            .iter()
+            .filter(|(sequence, _)| held.contains(**sequence))
+            .map(|(sequence, count)| (*sequence, *count))
+            .collect();
+        returned.sort_unstable();
+        let id = self.id.0.to_be_bytes();
+        let saved = SavedQueue {
+            namespace: self.namespace,
+            kind: self.kind,
+            declared: self.declared.clone(),
+            returned,
+            // A clean stop tells it, and without one everything may have been delivered.
+            delivered_below: 0,
+        };
+        pages.add_object(QUEUE, &id, &saved);
+        for (rank, runs) in self.ranked(&held) {
+            for (number, chunk) in runs.chunks(RUNS).enumerate() {
+                let number = (number as u64).to_be_bytes();
+                let key = [&id[..], &[RANK], &rank.to_be_bytes(), &number];
+                pages.add(QUEUE, &key, &(self.id, rank, chunk));
+            }
+        }
+        let deadlines: Vec<(u64, u64, i64)> = self
+            .deadlines
+            .iter()
+            .flat_map(|deadlines| deadlines.runs())
+            .collect();
+        for (number, chunk) in deadlines.chunks(RUNS).enumerate() {
+            let key = [&id[..], &[DEADLINES], &(number as u64).to_be_bytes()];
+            pages.add(QUEUE, &key, &(self.id, chunk));
+        }
+        let sizes: Vec<(u64, u64)> = self.sizes.iter().flat_map(|sizes| sizes.all()).collect();
+        for (number, chunk) in sizes.chunks(RUNS).enumerate() {
+            let key = [&id[..], &[SIZES], &(number as u64).to_be_bytes()];
+            pages.add(QUEUE, &key, &(self.id, chunk));
+        }
+        if held.len() > ENTRIES_AT_ONCE {
+            pages.add_set(self.id.0, held);
+        } else {
+            save_entries(self.id.0, &held, pages);
+        }
+    }
+}
+
+/// Adds an entry, or that there is none.
+fn put(pages: &mut Saved, view: u8, key: &[&[u8]], value: Option<impl Serialize>) {
+    match value {
+        Some(value) => pages.add(view, key, &value),
+        None => pages.remove(view, key),
+    }
+}
+
 impl State {
-    /// The durable state.
-    pub(crate) fn save(&self) -> Result<Saved, postcard::Error> {
-        let mut pages = Saved::default();
+    pub(crate) fn save_counters(&self, pages: &mut Saved) {
         pages.add(
             COUNTERS,
             &[],
@@ -77,136 +197,88 @@ impl State {
                 epoch: self.epoch,
                 epochs: self.epochs.clone(),
             },
-        )?;
-        for names in &self.namespaces {
-            let id = names.id.0.to_be_bytes();
-            let mut number = 0u64;
-            for exchange in names
-                .exchanges
-                .values()
-                .filter(|exchange| exchange.declared.durable)
-            {
-                let name = &exchange.declared.name;
-                pages.add(EXCHANGE, &[&id, name], &(names.id, &exchange.declared))?;
-                for binding in exchange.bindings() {
-                    if self.binding_durable(names.id, &binding) {
-                        pages.add(BINDING, &[&id, &number.to_be_bytes()], &(names.id, binding))?;
-                        number += 1;
-                    }
-                }
-            }
-            for (name, group) in &names.groups {
-                pages.add(GROUP, &[&id, name], &(names.id, name, group))?;
-            }
-            for (name, known) in &names.transactions {
-                pages.add(TRANSACTIONAL, &[&id, name], &(names.id, name, known))?;
-            }
-            for (number, (topic, sequence)) in names.retained.all().into_iter().enumerate() {
-                let key = (number as u64).to_be_bytes();
-                pages.add(RETAINED, &[&id, &key], &(names.id, topic, sequence))?;
-            }
-        }
-        for topic in self.topics.values() {
-            pages.add(TOPIC, &[&topic.id.0.to_be_bytes()], topic)?;
-        }
-        for partition in self.partitions.values() {
-            pages.add(PARTITION, &[&partition.key.to_be_bytes()], partition)?;
-            if !partition.cleaned.is_empty() {
-                let value = (partition.key, &partition.cleaned);
-                pages.add(CLEANED, &[&partition.key.to_be_bytes()], &value)?;
-            }
-        }
-        self.save_transactions(&mut pages)?;
-        for queue in self.queues.values().filter(|queue| queue.durable()) {
-            self.save_queue(queue, &mut pages)?;
-        }
-        for session in self.sessions.values().filter(|session| session.durable()) {
-            pages.add(SESSION, &[&session.id.0.to_be_bytes()], session)?;
-        }
-        for (at, alias) in &self.aliases {
-            pages.add(ALIAS, &[&at.to_be_bytes()], &(at, alias))?;
-        }
-        for ((partition, queue), link) in self.links.iter().filter(|(_, link)| link.durable) {
-            let key = [partition.to_be_bytes(), queue.0.to_be_bytes()];
-            pages.add(LINK, &[&key.concat()], &(partition, queue, link))?;
-        }
-        let mut named: BTreeSet<u64> = BTreeSet::new();
-        if !self.orphans.is_empty() {
-            named.extend(self.aliases.values().map(|alias| alias.partition));
-        }
-        for (partition, topic) in &self.orphans {
-            if named.contains(partition) {
-                pages.add(ORPHAN, &[&partition.to_be_bytes()], &(partition, topic))?;
-            }
-        }
-        Ok(pages)
+        );
     }
 
-    fn save_queue(&self, queue: &Queue, pages: &mut Saved) -> Result<(), postcard::Error> {
-        let mut returned: Vec<(u64, u32)> = queue
-            .returned
-            .iter()
-            .filter(|(sequence, _)| queue.holds(**sequence))
-            .map(|(sequence, count)| (*sequence, *count))
-            .collect();
-        returned.sort_unstable();
-        let id = queue.id.0.to_be_bytes();
-        let saved = SavedQueue {
-            namespace: queue.namespace,
-            kind: queue.kind,
-            declared: queue.declared.clone(),
-            returned,
-            delivered_below: queue.delivered_below,
+    /// Saves what has a name, or that it is gone.
+    pub(crate) fn save_named(&self, named: &Named, pages: &mut Saved) {
+        match named {
+            Named::Exchange(id, name) => {
+                let known = self
+                    .namespace(*id)
+                    .and_then(|names| names.exchanges.get(name));
+                // Those that are there from the start need no saving.
+                let durable =
+                    known.filter(|exchange| exchange.declared.durable && !exchange.predeclared());
+                let value = durable.map(|exchange| (id, &exchange.declared));
+                put(pages, EXCHANGE, &[&id.0.to_be_bytes(), name], value);
+            }
+            Named::Bindings(id, source, destination, key) => {
+                let bindings = self.durable_bindings(*id, source, destination, key);
+                let value = (!bindings.is_empty()).then_some((id, bindings));
+                let (kind, to) = match destination {
+                    Destination::Queue(name) => (0u8, name),
+                    Destination::Exchange(name) => (1u8, name),
+                };
+                let length = |name: &Name| u32::try_from(name.len()).unwrap_or(u32::MAX);
+                let (from, at) = (length(source).to_be_bytes(), length(to).to_be_bytes());
+                let id = id.0.to_be_bytes();
+                let parts = [&id[..], &from, source, &[kind], &at, to, key];
+                put(pages, BINDINGS, &parts, value);
+            }
+            Named::Group(id, name) => {
+                let group = self.namespace(*id).and_then(|names| names.groups.get(name));
+                let value = group.map(|group| (id, name, group));
+                put(pages, GROUP, &[&id.0.to_be_bytes(), name], value);
+            }
+            Named::Transactional(id, name) => {
+                let known = self.transactional(*id, name);
+                let value = known.map(|known| (id, name, known));
+                put(pages, TRANSACTIONAL, &[&id.0.to_be_bytes(), name], value);
+            }
+            Named::Retained(id, topic) => {
+                let names = self.namespace(*id);
+                let value = names
+                    .and_then(|names| names.retained.get(topic))
+                    .map(|sequence| (id, topic, sequence));
+                put(pages, RETAINED, &[&id.0.to_be_bytes(), topic], value);
+            }
+            Named::Alias(at) => {
+                let value = self.aliases.get(at).map(|alias| (at, alias));
+                put(pages, ALIAS, &[&at.to_be_bytes()], value);
+            }
+            Named::Link(partition, queue) => {
+                let link = self.links.get(&(*partition, *queue));
+                let value = link
+                    .filter(|link| link.durable)
+                    .map(|link| (partition, queue, link));
+                let key = [&partition.to_be_bytes()[..], &queue.0.to_be_bytes()];
+                put(pages, LINK, &key, value);
+            }
+            Named::Orphan(partition) => {
+                let value = self.orphans.get(partition).map(|topic| (partition, topic));
+                put(pages, ORPHAN, &[&partition.to_be_bytes()], value);
+            }
+        }
+    }
+
+    fn durable_bindings(
+        &self,
+        id: NamespaceId,
+        source: &Name,
+        destination: &Destination,
+        key: &[u8],
+    ) -> Vec<Binding> {
+        let exchange = self
+            .namespace(id)
+            .and_then(|names| names.exchanges.get(source))
+            .filter(|exchange| exchange.declared.durable);
+        let Some(exchange) = exchange else {
+            return Vec::new();
         };
-        pages.add(QUEUE, &[&id], &saved)?;
-        let held = queue.held();
-        for (rank, runs) in queue.ranked(&held) {
-            for (number, chunk) in runs.chunks(RUNS).enumerate() {
-                let key = [&id[..], &rank.to_be_bytes(), &(number as u64).to_be_bytes()];
-                pages.add(RANK, &key, &(queue.id, rank, chunk))?;
-            }
-        }
-        let deadlines: Vec<(u64, u64, i64)> = queue
-            .deadlines
-            .iter()
-            .flat_map(|deadlines| deadlines.runs())
-            .collect();
-        for (number, chunk) in deadlines.chunks(RUNS).enumerate() {
-            let key = [&id[..], &(number as u64).to_be_bytes()];
-            pages.add(DEADLINES, &key, &(queue.id, chunk))?;
-        }
-        let sizes: Vec<(u64, u64)> = queue.sizes.iter().flat_map(|sizes| sizes.all()).collect();
-        for (number, chunk) in sizes.chunks(RUNS).enumerate() {
-            let key = [&id[..], &(number as u64).to_be_bytes()];
-            pages.add(SIZES, &key, &(queue.id, chunk))?;
-        }
-        let runs: Vec<(u64, u64)> = held.iter_runs().collect();
-        for (number, chunk) in runs.chunks(RUNS).enumerate() {
-            pages.add(
-                ENTRIES,
-                &[&id, &(number as u64).to_be_bytes()],
-                &(queue.id, chunk),
-            )?;
-        }
-        Ok(())
-    }
-
-    /// What transactions left in partitions.
-    fn save_transactions(&self, pages: &mut Saved) -> Result<(), postcard::Error> {
-        for partition in self.partitions.values() {
-            let Some(known) = &partition.transactions else {
-                continue;
-            };
-            let key = partition.key.to_be_bytes();
-            if !known.open.is_empty() {
-                pages.add(OPEN, &[&key], &(partition.key, &known.open))?;
-            }
-            for (number, chunk) in known.aborted.chunks(RUNS).enumerate() {
-                let at = [&key[..], &(number as u64).to_be_bytes()];
-                pages.add(ABORTED, &at, &(partition.key, chunk))?;
-            }
-        }
-        Ok(())
+        let mut bindings = exchange.bindings_by(destination, key);
+        bindings.retain(|binding| self.binding_durable(id, binding));
+        bindings
     }
 
     fn binding_durable(&self, namespace: NamespaceId, binding: &Binding) -> bool {
@@ -225,7 +297,12 @@ impl State {
     /// Takes in an entry of a saved state; they come in key order.
     pub(crate) fn load_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), postcard::Error> {
         let state = self;
-        match key.first() {
+        // What belongs to a partition or a queue lies behind it; once, all of a kind lay together.
+        let kind = match key.first() {
+            Some(&(PARTITION | QUEUE)) if key.len() > 9 => key.get(9),
+            kind => kind,
+        };
+        match kind {
             Some(&COUNTERS) => {
                 let counters: Counters = postcard::from_bytes(value)?;
                 state.next_sequence = counters.next_sequence;
@@ -239,11 +316,11 @@ impl State {
             }
             Some(&EXCHANGE) => {
                 let (id, declared): (NamespaceId, DeclareExchange) = postcard::from_bytes(value)?;
-                if let Some(names) = state.namespace_mut(id) {
-                    names
-                        .exchanges
-                        .insert(declared.name.clone(), Exchange::new(declared));
-                }
+                let declared = crate::event::Event::ExchangeDeclared {
+                    namespace: id,
+                    exchange: declared,
+                };
+                state.apply(&declared, &[]);
             }
             Some(&TOPIC) => {
                 let topic: Topic = postcard::from_bytes(value)?;
@@ -303,6 +380,13 @@ impl State {
             Some(&BINDING) => {
                 let (namespace, binding): (NamespaceId, Binding) = postcard::from_bytes(value)?;
                 state.apply(&crate::event::Event::Bound { namespace, binding }, &[]);
+            }
+            Some(&BINDINGS) => {
+                let (namespace, bindings): (NamespaceId, Vec<Binding>) =
+                    postcard::from_bytes(value)?;
+                for binding in bindings {
+                    state.apply(&crate::event::Event::Bound { namespace, binding }, &[]);
+                }
             }
             Some(&SESSION) => state.load_session(postcard::from_bytes(value)?),
             Some(&GROUP) => {

@@ -1,6 +1,7 @@
 //! Logs: topics and their partitions.
 
 use crate::api::*;
+use crate::state::changes::Mark;
 use crate::state::rare::Rare;
 use crate::state::transactions::PartitionTransactions;
 use smallvec::SmallVec;
@@ -17,6 +18,8 @@ pub(crate) struct Topic {
     pub(crate) partitions: SmallVec<[u64; 2]>,
     pub(crate) settings: LogSettings,
     pub(crate) provisional: bool,
+    #[serde(skip)]
+    pub(crate) mark: Mark,
 }
 
 /// A partition of a log.
@@ -57,6 +60,8 @@ pub(crate) struct Partition {
     /// Transactions, where there were any. Saved beside it.
     #[serde(skip)]
     pub(crate) transactions: Option<Box<PartitionTransactions>>,
+    #[serde(skip)]
+    pub(crate) mark: Mark,
 }
 
 /// A file in which a partition occurs.
@@ -120,6 +125,7 @@ impl Partition {
             linked: false,
             waiters: Rare::default(),
             transactions: None,
+            mark: Mark::default(),
         }
     }
 

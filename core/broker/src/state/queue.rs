@@ -2,6 +2,7 @@
 
 use crate::api::*;
 use crate::sequence_set::SequenceSet;
+use crate::state::changes::Mark;
 use crate::state::consumers::{Consumer, Consumers, Who};
 use crate::state::deadlines::{Deadlines, Sizes};
 use crate::state::order::{Mode, Order};
@@ -61,6 +62,7 @@ pub(crate) struct Queue {
     pub(crate) timer_ms: Option<i64>,
     /// When it was last used, in Unix milliseconds.
     pub(crate) used_ms: i64,
+    pub(crate) mark: Mark,
 }
 
 /// An entry in memory.
@@ -141,6 +143,7 @@ impl Queue {
             sizes: None,
             timer_ms: None,
             used_ms: 0,
+            mark: Mark::default(),
         }
     }
 

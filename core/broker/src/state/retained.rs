@@ -24,6 +24,15 @@ impl Retained {
         self.count
     }
 
+    /// The topic's retained message.
+    pub(crate) fn get(&self, topic: &[u8]) -> Option<u64> {
+        let mut node = &self.root;
+        for level in topic.split(|byte| *byte == b'/') {
+            node = node.children.get(level)?;
+        }
+        node.here.as_ref().map(|(_, sequence)| *sequence)
+    }
+
     /// Makes this record the topic's retained message; returns the one before.
     pub(crate) fn set(&mut self, topic: &Bytes, sequence: u64) -> Option<u64> {
         let mut node = &mut self.root;

@@ -1,6 +1,7 @@
 //! An MQTT session's state beside its queue.
 
 use crate::api::*;
+use crate::state::changes::Mark;
 use crate::state::rare::Rare;
 use crate::state::small_map::SmallMap;
 use bytes::Bytes;
@@ -39,6 +40,8 @@ pub(crate) struct Session {
     /// Connections that wait for the present one to let go.
     #[serde(skip)]
     pub(crate) waiting: Rare<Vec<Waiting>>,
+    #[serde(skip)]
+    pub(crate) mark: Mark,
 }
 
 /// An outgoing QoS 2 exchange.

@@ -4,6 +4,7 @@ use crate::api::*;
 use crate::event::Event;
 use crate::state::State;
 use crate::state::apply::first_level;
+use crate::state::changes::Named;
 use crate::state::exchange::Exchange;
 use crate::state::namespace::Namespace;
 use crate::state::routes::{PatternKind, Target};
@@ -15,6 +16,7 @@ impl State {
                 namespace,
                 exchange,
             } => {
+                self.touch(Named::Exchange(*namespace, exchange.name.clone()));
                 let Some(names) = self.namespace_mut(*namespace) else {
                     return;
                 };
@@ -26,6 +28,7 @@ impl State {
                 names.touch_exchange(&exchange.name);
             }
             Event::ExchangeDeleted { namespace, name } => {
+                self.touch_exchange(*namespace, name);
                 let Some(names) = self.namespace_mut(*namespace) else {
                     return;
                 };
@@ -49,6 +52,7 @@ impl State {
                 }
             }
             Event::Bound { namespace, binding } => {
+                self.touch(Named::bindings(*namespace, binding));
                 let id = *namespace;
                 let queue = match &binding.destination {
                     Destination::Queue(name) => self.queue_id(id, name),
@@ -64,11 +68,35 @@ impl State {
                 names.bind(binding);
             }
             Event::Unbound { namespace, binding } => {
+                self.touch(Named::bindings(*namespace, binding));
                 if let Some(names) = self.namespace_mut(*namespace) {
                     names.unbind(binding);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// An exchange goes, with the bindings from it and to it.
+    fn touch_exchange(&mut self, namespace: NamespaceId, name: &Name) {
+        let Some(names) = self.namespace(namespace) else {
+            return;
+        };
+        let to_it = Destination::Exchange(name.clone());
+        let from_it = names.exchanges.get(name).into_iter();
+        let mut gone: Vec<Named> = from_it
+            .flat_map(|exchange| exchange.bindings())
+            .chain(
+                names
+                    .exchanges
+                    .values()
+                    .flat_map(|exchange| exchange.bindings_to(&to_it)),
+            )
+            .map(|binding| Named::bindings(namespace, &binding))
+            .collect();
+        gone.push(Named::Exchange(namespace, name.clone()));
+        for named in gone {
+            self.touch(named);
         }
     }
 }

@@ -26,6 +26,7 @@ impl State {
                 };
                 for queue in queues {
                     if let Some(queue) = self.queues.get_mut(queue) {
+                        self.changes.touch(queue);
                         queue.expires(*first, *last, *at_ms);
                     }
                 }
@@ -36,6 +37,7 @@ impl State {
                 bytes,
             } => {
                 if let Some(queue) = self.queues.get_mut(queue) {
+                    self.changes.touch(queue);
                     let sizes = queue.sizes.get_or_insert_default();
                     for (entry, bytes) in (*first..).zip(bytes) {
                         sizes.set(entry, *bytes);

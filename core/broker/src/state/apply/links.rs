@@ -1,6 +1,7 @@
 //! Applying decisions about links.
 
 use crate::event::Event;
+use crate::state::changes::Named;
 use crate::state::{Alias, Link, State};
 
 impl State {
@@ -16,10 +17,11 @@ impl State {
                     return;
                 };
                 taker.linked_to.insert(*partition);
+                let durable = taker.durable();
+                self.touch(Named::Link(*partition, *queue));
                 if let Some(partition) = self.partitions.get_mut(partition) {
                     partition.linked = true;
                 }
-                let durable = taker.durable();
                 self.links.insert(
                     (*partition, *queue),
                     Link {
@@ -37,12 +39,15 @@ impl State {
                 first_sequence,
                 runs,
             } => {
+                self.touch(Named::Link(*partition, *queue));
+                self.touch_queue(*queue);
                 if let Some(link) = self.links.get_mut(&(*partition, *queue)) {
                     link.next_offset = *next_offset;
                 }
                 let mut at = *first_sequence;
                 for (first, last) in runs {
                     let count = last.abs_diff(*first) + 1;
+                    self.touch(Named::Alias(at));
                     if let Some(held) = self.queues.get_mut(queue) {
                         held.ready.insert_run(at, at + count - 1);
                         let (original, partition) = (*first, *partition);
@@ -61,6 +66,7 @@ impl State {
                 self.next_sequence = self.next_sequence.max(at);
             }
             Event::LinkDropped { queue, partition } => {
+                self.touch(Named::Link(*partition, *queue));
                 self.links.remove(&(*partition, *queue));
                 if let Some(taker) = self.queues.get_mut(queue) {
                     taker.linked_to.remove(partition);

@@ -2,6 +2,7 @@
 
 use crate::api::*;
 use crate::event::Event;
+use crate::state::changes::Named;
 use crate::state::queue::Queue;
 use crate::state::{Alias, State};
 
@@ -18,6 +19,7 @@ impl State {
                 let mut made = Queue::new(*queue, *namespace, *kind, declared.clone());
                 // A queue that is replayed has no consumers and no deliveries of this run.
                 made.suspect_below = 0;
+                self.changes.touch(&mut made);
                 self.queues.insert(*queue, made);
                 let Some(names) = self.namespace_mut(*namespace) else {
                     return;
@@ -28,6 +30,10 @@ impl State {
                 }
             }
             Event::QueueDeleted { queue } => {
+                self.touch_bindings_to(*queue);
+                if let Some(queue) = self.queues.get_mut(queue) {
+                    self.changes.gone(queue);
+                }
                 let Some(queue) = self.queues.remove(queue) else {
                     return;
                 };
@@ -63,6 +69,7 @@ impl State {
                 let Some(queue) = self.queues.get_mut(queue) else {
                     return;
                 };
+                self.changes.touch(queue);
                 for (first, last) in runs {
                     queue.forget(*first, *last);
                     queue.ready.remove_run(*first, *last);
@@ -80,6 +87,7 @@ impl State {
                 let Some(queue) = self.queues.get_mut(queue) else {
                     return;
                 };
+                self.changes.touch(queue);
                 for (sequence, count) in entries {
                     if queue.holds(*sequence) {
                         queue.returned.insert(*sequence, *count);
@@ -99,6 +107,8 @@ impl State {
                 original,
             } => {
                 self.next_sequence = self.next_sequence.max(sequence + 1);
+                self.touch(Named::Alias(*sequence));
+                self.touch_queue(*queue);
                 let Some(held) = self.queues.get_mut(queue) else {
                     return;
                 };
@@ -115,9 +125,30 @@ impl State {
         }
     }
 
+    /// A queue that goes takes the bindings to it with it.
+    fn touch_bindings_to(&mut self, queue: QueueId) {
+        let Some(queue) = self.queues.get(&queue) else {
+            return;
+        };
+        let Some(names) = self.namespace(queue.namespace) else {
+            return;
+        };
+        let to_it = Destination::Queue(queue.declared.name.clone());
+        let sources = queue.bound_to.iter();
+        let gone: Vec<Named> = sources
+            .filter_map(|source| names.exchanges.get(source))
+            .flat_map(|exchange| exchange.bindings_to(&to_it))
+            .map(|binding| Named::bindings(names.id, &binding))
+            .collect();
+        for bindings in gone {
+            self.touch(bindings);
+        }
+    }
+
     /// A queue that is gone holds and reads nothing any more.
     fn forget_held(&mut self, queue: &Queue) {
         for partition in &queue.linked_to {
+            self.touch(Named::Link(*partition, queue.id));
             self.links.remove(&(*partition, queue.id));
         }
         if self.aliases.is_empty() {
@@ -134,6 +165,7 @@ impl State {
                 .map(|(at, _)| *at)
                 .collect();
             for at in gone {
+                self.touch(Named::Alias(at));
                 self.aliases.remove(&at);
             }
         }
@@ -160,6 +192,7 @@ impl State {
             }
         }
         for at in gone {
+            self.touch(Named::Alias(at));
             self.aliases.remove(&at);
         }
     }

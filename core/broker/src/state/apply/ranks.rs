@@ -37,10 +37,11 @@ impl State {
             }
         };
         for queue in queues {
-            if let Some(queue) = self.queues.get_mut(queue)
-                && let Some(order) = queue.order.as_deref_mut()
-            {
-                set(order);
+            if let Some(queue) = self.queues.get_mut(queue) {
+                self.changes.touch(queue);
+                if let Some(order) = queue.order.as_deref_mut() {
+                    set(order);
+                }
             }
         }
     }

@@ -20,6 +20,7 @@ impl State {
         let Some(partition) = self.partitions.get_mut(&section.partition) else {
             return;
         };
+        self.changes.touch(partition);
         if partition
             .epochs
             .last()
@@ -63,6 +64,7 @@ impl State {
                 Holders::Inline(queues) => {
                     for queue in queues {
                         if let Some(queue) = self.queues.get_mut(queue) {
+                            self.changes.touch(queue);
                             queue.ready.insert_run(at, last);
                         }
                     }
@@ -73,6 +75,7 @@ impl State {
                     };
                     for queue in set.iter() {
                         if let Some(queue) = self.queues.get_mut(queue) {
+                            self.changes.touch(queue);
                             queue.ready.insert_run(at, last);
                         }
                     }

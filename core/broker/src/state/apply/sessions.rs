@@ -11,6 +11,7 @@ use crate::state::session::{OutgoingState, Session};
 
 impl State {
     pub(super) fn apply_session(&mut self, event: &Event) {
+        self.touch_changed_session(event);
         match event {
             Event::SessionOpened {
                 namespace,
@@ -39,7 +40,9 @@ impl State {
                     will_at_ms: None,
                     cut_off_at_ms: None,
                     waiting: Default::default(),
+                    mark: Default::default(),
                 });
+                self.changes.touch(open);
                 open.expiry = *expiry;
                 open.expires_at_ms = None;
                 open.will = will.clone().map(Box::new);
@@ -173,6 +176,26 @@ impl State {
                     session.outgoing.retain(|(known, _)| known != packet_id);
                 }
             }
+            _ => {}
+        }
+    }
+
+    fn touch_changed_session(&mut self, event: &Event) {
+        match event {
+            Event::SessionEnded { session } => {
+                if let Some(session) = self.sessions.get_mut(session) {
+                    self.changes.gone(session);
+                }
+            }
+            Event::SessionClosed { session, .. }
+            | Event::WillGone { session }
+            | Event::Subscribed { session, .. }
+            | Event::Unsubscribed { session, .. }
+            | Event::IncomingReserved { session, .. }
+            | Event::IncomingReleased { session, .. }
+            | Event::OutgoingAssigned { session, .. }
+            | Event::OutgoingReceived { session, .. }
+            | Event::OutgoingCompleted { session, .. } => self.touch_session(*session),
             _ => {}
         }
     }

@@ -3,7 +3,10 @@
 use crate::api::*;
 use crate::event::Event;
 use crate::state::State;
+use crate::state::changes::Named;
 use crate::state::partition::{Partition, Topic};
+use crate::state::transactions::Transactional;
+use std::collections::BTreeSet;
 
 /// Names of deleted topics are looked through when there are more.
 const ORPHANS_MAX: usize = 1024;
@@ -35,21 +38,20 @@ impl State {
                     .map(|n| first_partition + n)
                     .collect();
                 for (key, index) in keys.iter().zip(0i32..) {
-                    self.partitions
-                        .insert(*key, Partition::new(*key, *topic, index));
+                    self.add_partition(Partition::new(*key, *topic, index));
                 }
-                self.topics.insert(
-                    *topic,
-                    Topic {
-                        id: *topic,
-                        uuid: *uuid,
-                        namespace: *namespace,
-                        name: name.clone(),
-                        partitions: keys.into_iter().collect(),
-                        settings: settings.clone(),
-                        provisional: *provisional,
-                    },
-                );
+                let mut made = Topic {
+                    id: *topic,
+                    uuid: *uuid,
+                    namespace: *namespace,
+                    name: name.clone(),
+                    partitions: keys.into_iter().collect(),
+                    settings: settings.clone(),
+                    provisional: *provisional,
+                    mark: Default::default(),
+                };
+                self.changes.touch(&mut made);
+                self.topics.insert(*topic, made);
             }
             Event::TopicAltered {
                 topic,
@@ -57,6 +59,7 @@ impl State {
                 provisional,
             } => {
                 if let Some(topic) = self.topics.get_mut(topic) {
+                    self.changes.touch(topic);
                     topic.settings = settings.clone();
                     topic.provisional = *provisional;
                 }
@@ -70,26 +73,35 @@ impl State {
                 let Some(topic) = self.topics.get_mut(topic) else {
                     return;
                 };
+                self.changes.touch(topic);
                 for key in (0..u64::from(*count)).map(|n| first_partition + n) {
                     let index = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
                     topic.partitions.push(key);
-                    self.partitions
-                        .insert(key, Partition::new(key, topic.id, index));
+                    let mut made = Partition::new(key, topic.id, index);
+                    self.changes.touch(&mut made);
+                    self.partitions.insert(key, made);
                 }
             }
             Event::TopicDeleted { topic } => {
-                let Some(topic) = self.topics.remove(topic) else {
+                self.touch_topic_users(*topic);
+                let Some(topic) = self.topics.get_mut(topic) else {
+                    return;
+                };
+                self.changes.gone(topic);
+                let id = topic.id;
+                let Some(topic) = self.topics.remove(&id) else {
                     return;
                 };
                 for key in &topic.partitions {
+                    if let Some(partition) = self.partitions.get_mut(key) {
+                        self.changes.gone(partition);
+                    }
                     let gone = self.partitions.remove(key);
                     if gone.is_some_and(|partition| partition.linked) {
                         if self.orphans.len() >= ORPHANS_MAX {
-                            let aliases = &self.aliases;
-                            self.orphans.retain(|partition, _| {
-                                aliases.values().any(|alias| alias.partition == *partition)
-                            });
+                            self.forget_orphans();
                         }
+                        self.touch(Named::Orphan(*key));
                         self.orphans.insert(*key, topic.name.clone());
                     }
                     let linked: Vec<_> = self
@@ -98,6 +110,7 @@ impl State {
                         .map(|(at, _)| *at)
                         .collect();
                     for at in linked {
+                        self.touch(Named::Link(at.0, at.1));
                         self.links.remove(&at);
                         if let Some(taker) = self.queues.get_mut(&at.1) {
                             taker.linked_to.remove(key);
@@ -124,6 +137,7 @@ impl State {
                     .retain(|_, group| group.state.is_some() || !group.offsets.is_empty());
             }
             Event::LogStartMoved { partition, offset } => {
+                self.touch_partition(*partition);
                 if let Some(partition) = self.partitions.get_mut(partition) {
                     partition.start_at(*offset);
                 }
@@ -133,6 +147,7 @@ impl State {
                 offset,
                 bytes,
             } => {
+                self.touch_partition(*partition);
                 if let Some(partition) = self.partitions.get_mut(partition) {
                     if let Some(span) = partition.spans.first_mut() {
                         span.first_offset = span.first_offset.max(*offset);
@@ -146,11 +161,64 @@ impl State {
                 until,
                 at_ms,
             } => {
+                self.touch_partition(*partition);
                 if let Some(partition) = self.partitions.get_mut(partition) {
                     partition.cleaned_below(*until, *at_ms);
                 }
             }
             _ => {}
+        }
+    }
+
+    fn add_partition(&mut self, mut partition: Partition) {
+        self.changes.touch(&mut partition);
+        self.partitions.insert(partition.key, partition);
+    }
+
+    /// Groups and transactions forget a topic that goes.
+    fn touch_topic_users(&mut self, topic: TopicId) {
+        let Some(known) = self.topics.get(&topic) else {
+            return;
+        };
+        let Some(names) = self.namespace(known.namespace) else {
+            return;
+        };
+        let id = names.id;
+        let mut users: Vec<Named> = names
+            .groups
+            .iter()
+            .filter(|(_, group)| {
+                group.offsets.keys().any(|(of, _)| *of == topic)
+                    || group.state.is_none() && group.offsets.is_empty()
+            })
+            .map(|(name, _)| Named::Group(id, name.clone()))
+            .collect();
+        let uses = |transactional: &Transactional| {
+            let partitions = &transactional.partitions;
+            let mut pending = transactional.groups.values().flat_map(|group| group.keys());
+            known.partitions.iter().any(|key| partitions.contains(key))
+                || pending.any(|(of, _)| *of == topic)
+        };
+        users.extend(
+            names
+                .transactions
+                .iter()
+                .filter(|(_, transactional)| uses(transactional))
+                .map(|(name, _)| Named::Transactional(id, name.clone())),
+        );
+        for user in users {
+            self.touch(user);
+        }
+    }
+
+    /// Names of deleted topics of which no queue holds records any more are forgotten.
+    fn forget_orphans(&mut self) {
+        let held: BTreeSet<u64> = self.aliases.values().map(|it| it.partition).collect();
+        let orphans = self.orphans.keys().copied();
+        let gone: Vec<u64> = orphans.filter(|key| !held.contains(key)).collect();
+        for key in gone {
+            self.touch(Named::Orphan(key));
+            self.orphans.remove(&key);
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::api::*;
 use crate::event::Event;
 use crate::state::State;
 use crate::state::apply::records::producer_fields;
+use crate::state::changes::Named;
 use crate::state::partition::Producer;
 use crate::state::transactions::{NO_PRODUCER, Transactional};
 use omnilog_ledger::Section;
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 impl State {
     pub(super) fn apply_transaction(&mut self, event: &Event, sections: &[Section]) {
+        self.touch_transactional(event);
         match event {
             Event::TransactionsInitialised {
                 namespace,
@@ -89,11 +91,48 @@ impl State {
                 }
             }
             Event::AbortedForgotten { partition, below } => {
+                self.touch_partition(*partition);
                 if let Some(partition) = self.partitions.get_mut(partition) {
                     partition.forget_aborted(*below);
                 }
             }
             _ => {}
+        }
+    }
+
+    fn touch_transactional(&mut self, event: &Event) {
+        match event {
+            Event::TransactionsInitialised { namespace, id, .. }
+            | Event::TransactionJoined { namespace, id, .. }
+            | Event::TransactionOffsets { namespace, id, .. }
+            | Event::TransactionalForgotten { namespace, id } => {
+                self.touch(Named::Transactional(*namespace, id.clone()));
+            }
+            Event::TransactionEnded { namespace, id, .. } => {
+                let known = self.transactional(*namespace, id);
+                let groups = known.into_iter().flat_map(|known| known.groups.keys());
+                let groups: Vec<Name> = groups.cloned().collect();
+                for group in groups {
+                    self.touch(Named::Group(*namespace, group));
+                }
+                self.touch(Named::Transactional(*namespace, id.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Positions of a group that goes are not committed any more.
+    pub(super) fn touch_pending(&mut self, namespace: NamespaceId, group: &Name) {
+        let Some(names) = self.namespace(namespace) else {
+            return;
+        };
+        let transactions = names.transactions.iter();
+        let pending: Vec<Name> = transactions
+            .filter(|(_, known)| known.groups.contains_key(group))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in pending {
+            self.touch(Named::Transactional(namespace, id));
         }
     }
 
@@ -113,6 +152,7 @@ impl State {
         let Some(partition) = self.partitions.get_mut(&section.partition) else {
             return;
         };
+        self.changes.touch(partition);
         partition.marked(producer, section.base_offset, committed);
         let known = partition
             .producers
