@@ -40,6 +40,7 @@ pub(super) fn cases() -> Vec<Case> {
             "java/transaction_commit_and_abort",
             "java/transaction_consume_produce",
             "java/transaction_zombie",
+            "java/transaction_admin",
         ]
         .map(|name| driver("kafka", KAFKA, Client::Java, name)),
     );

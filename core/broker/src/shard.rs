@@ -332,6 +332,7 @@ impl Shard {
             Command::EndTransaction(transactor, commit) => {
                 self.end_transaction(namespace, &transactor, commit)
             }
+            Command::DescribeTransactions(ids) => self.describe_transactions(namespace, ids),
             Command::UnstableOffsets(group) => self.unstable_offsets(namespace, &group),
             Command::CommitOffsets(group, offsets) => {
                 self.commit_offsets(namespace, group, offsets)

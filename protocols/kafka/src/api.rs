@@ -14,6 +14,7 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_transactions;
 mod end_txn;
 mod fetch;
 mod find_coordinator;
@@ -24,6 +25,7 @@ mod join_group;
 mod leave_group;
 mod list_groups;
 mod list_offsets;
+mod list_transactions;
 mod metadata;
 mod offset_commit;
 mod offset_fetch;
@@ -184,6 +186,8 @@ pub(crate) fn begin(call: &mut Call<'_>, body: &Bytes) -> Result<Begun, Connecti
         Api::DeleteGroups => delete_groups::begin(call, &decode(call, body)?),
         Api::IncrementalAlterConfigs => incremental_alter_configs::begin(call, decode(call, body)?),
         Api::DescribeCluster => describe_cluster::begin(call, &decode(call, body)?),
+        Api::DescribeTransactions => describe_transactions::begin(call, &decode(call, body)?),
+        Api::ListTransactions => list_transactions::begin(call, &decode(call, body)?),
         // The session's gate takes these two itself.
         Api::SaslHandshake | Api::SaslAuthenticate => Err(ConnectionError::violation(
             "SASL request after authentication",

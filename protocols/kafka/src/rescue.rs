@@ -14,6 +14,7 @@ use crate::group::GroupError;
 pub(crate) fn refusal(refusal: &Refusal) -> ResponseError {
     match refusal {
         Refusal::NotFound(Noun::Topic, _) => ResponseError::UnknownTopicOrPartition,
+        Refusal::NotFound(Noun::Transaction, _) => ResponseError::TransactionalIdNotFound,
         Refusal::NotFound(Noun::Group, _) => ResponseError::GroupIdNotFound,
         Refusal::NotFound(_, _) => ResponseError::UnknownTopicOrPartition,
         Refusal::Exists(_, _) => ResponseError::TopicAlreadyExists,

@@ -42,6 +42,8 @@ pub enum Command {
     OffsetsInTransaction(OffsetsInTransaction),
     /// Commits (`true`) or aborts. → [`Reply::Done`] when all of it is journaled.
     EndTransaction(Transactor, bool),
+    /// These transactional ids, or all. → [`Reply::Transactions`], one for each asked, in order; all when `None`.
+    DescribeTransactions(Option<Vec<Name>>),
     /// Partitions for which an open transaction is to commit a position of this group. → [`Reply::Unstable`]
     UnstableOffsets(Name),
 

@@ -144,6 +144,8 @@ pub enum Noun {
     Group,
     /// A consumer.
     Consumer,
+    /// A transactional id.
+    Transaction,
 }
 
 impl std::fmt::Display for Noun {
@@ -156,6 +158,7 @@ impl std::fmt::Display for Noun {
             Self::Session => "session",
             Self::Group => "group",
             Self::Consumer => "consumer",
+            Self::Transaction => "transactional id",
         })
     }
 }

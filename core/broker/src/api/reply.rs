@@ -27,6 +27,8 @@ pub enum Reply {
     Committed(Vec<Result<(), Refusal>>),
     /// Offsets of a group; those never committed are left out.
     GroupOffsets(Vec<GroupOffset>),
+    /// Transactional ids: one for each asked.
+    Transactions(Vec<Result<TransactionInfo, Refusal>>),
     /// Topics and partitions whose position is not decided.
     Unstable(Vec<(Name, i32)>),
     /// Groups and what was kept of each.

@@ -78,19 +78,8 @@ pub struct TransactionInfo {
     pub timeout_ms: u32,
     /// When the open transaction began, in Unix milliseconds; -1 without one.
     pub started_ms: i64,
+    /// How long it has been open, in milliseconds; -1 without one.
+    pub open_ms: i64,
     /// Partitions in the open transaction.
     pub partitions: Vec<(Name, i32)>,
-}
-
-/// A producer with state in a partition, described.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProducerInfo {
-    /// The producer id.
-    pub producer: i64,
-    /// Its newest epoch.
-    pub epoch: i16,
-    /// The newest sequence number, or -1.
-    pub last_sequence: i32,
-    /// The first offset of its open transaction, or -1.
-    pub open_from: i64,
 }

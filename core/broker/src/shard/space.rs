@@ -101,6 +101,7 @@ impl Shard {
             | Command::Get(..)
             | Command::FindOffset(_)
             | Command::UnstableOffsets(_)
+            | Command::DescribeTransactions(_)
             | Command::Stats
             | Command::DescribeTopics(_)
             | Command::EpochEnd(..)

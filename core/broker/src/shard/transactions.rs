@@ -302,6 +302,49 @@ impl Shard {
         }
     }
 
+    pub(crate) fn describe_transactions(
+        &self,
+        namespace: NamespaceId,
+        ids: Option<Vec<Name>>,
+    ) -> Result<Reply, Refusal> {
+        let names = self.state.namespace(namespace).ok_or(Refusal::ShardLost)?;
+        let described = |id: &Name| {
+            let known = names.transactions.get(id);
+            let known = known.ok_or_else(|| Refusal::NotFound(Noun::Transaction, id.clone()))?;
+            Ok(self.described(id, known))
+        };
+        Ok(Reply::Transactions(match ids {
+            Some(ids) => ids.iter().map(described).collect(),
+            None => names.transactions.keys().map(described).collect(),
+        }))
+    }
+
+    fn described(&self, id: &Name, known: &Transactional) -> TransactionInfo {
+        let partitions = known.partitions.iter().filter_map(|key| {
+            let partition = self.state.partitions.get(key)?;
+            Some((self.state.name_of(*key), partition.index))
+        });
+        let (started_ms, open_ms) = match known.is_open() {
+            true => (
+                known.since_ms,
+                self.now.unix_ms.saturating_sub(known.since_ms),
+            ),
+            false => (-1, -1),
+        };
+        TransactionInfo {
+            transactor: Transactor {
+                id: id.clone(),
+                producer: known.producer,
+                epoch: known.epoch,
+            },
+            phase: known.phase,
+            timeout_ms: known.timeout_ms,
+            started_ms,
+            open_ms,
+            partitions: partitions.collect(),
+        }
+    }
+
     /// Partitions for which a group's position is to be committed by an open transaction.
     pub(crate) fn unstable_offsets(
         &self,

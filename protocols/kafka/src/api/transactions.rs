@@ -3,7 +3,7 @@
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{ProducerId, TransactionalId};
 use omnilog_auth::{Operation, Resource};
-use omnilog_broker::{Name, Refusal, Transactor};
+use omnilog_broker::{Name, Refusal, TransactionPhase, Transactor};
 
 use super::Call;
 use crate::rescue;
@@ -41,5 +41,32 @@ pub(super) fn error(refusal: &Refusal, version: i16, fenced_from: i16) -> Respon
         // Producers try again.
         Refusal::DiskFull | Refusal::ShardLost => ResponseError::CoordinatorNotAvailable,
         refusal => rescue::refusal(refusal),
+    }
+}
+
+/// The states that Apache Kafka knows. A transaction's end is one step here: it is never being prepared.
+const STATES: [&str; 8] = [
+    "Empty",
+    "Ongoing",
+    "PrepareCommit",
+    "PrepareAbort",
+    "CompleteCommit",
+    "CompleteAbort",
+    "Dead",
+    "PrepareEpochFence",
+];
+
+/// Is there such a state?
+pub(super) fn is_state(name: &str) -> bool {
+    STATES.contains(&name)
+}
+
+/// A state as Apache Kafka spells it.
+pub(super) fn phase_name(phase: TransactionPhase) -> &'static str {
+    match phase {
+        TransactionPhase::Empty => "Empty",
+        TransactionPhase::Ongoing => "Ongoing",
+        TransactionPhase::Committed => "CompleteCommit",
+        TransactionPhase::Aborted => "CompleteAbort",
     }
 }

@@ -120,6 +120,10 @@ const fn int32_array() -> Field {
     Field::new(Shape::FixedArray(4))
 }
 
+const fn int64_array() -> Field {
+    Field::new(Shape::FixedArray(8))
+}
+
 const fn string_array() -> Field {
     Field::new(Shape::Strings)
 }

@@ -125,6 +125,10 @@ apis! {
     IncrementalAlterConfigs = 44, 0..=1, flexible 1;
     /// Brokers and the cluster's identity.
     DescribeCluster = 60, 0..=2, flexible 0;
+    /// State of transactional ids.
+    DescribeTransactions = 65, 0..=0, flexible 0;
+    /// The transactional ids there are.
+    ListTransactions = 66, 0..=1, flexible 0;
 }
 
 impl Api {

@@ -8,8 +8,13 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.Set;
+import java.util.concurrent.ExecutionException;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.ListTransactionsOptions;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.TransactionDescription;
+import org.apache.kafka.clients.admin.TransactionState;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
@@ -19,6 +24,7 @@ import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.InvalidProducerEpochException;
 import org.apache.kafka.common.errors.ProducerFencedException;
+import org.apache.kafka.common.errors.TransactionalIdNotFoundException;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
@@ -30,6 +36,7 @@ final class KafkaTransactions {
         cases.put("java/transaction_commit_and_abort", KafkaTransactions::commitAndAbort);
         cases.put("java/transaction_consume_produce", KafkaTransactions::consumeProduce);
         cases.put("java/transaction_zombie", KafkaTransactions::zombie);
+        cases.put("java/transaction_admin", KafkaTransactions::admin);
     }
 
     private static Properties common(Run at) {
@@ -179,7 +186,7 @@ final class KafkaTransactions {
                 zombie.send(new ProducerRecord<>(topic, "late")).get();
                 zombie.commitTransaction();
                 throw new AssertionError("the zombie has committed");
-            } catch (KafkaException | java.util.concurrent.ExecutionException error) {
+            } catch (KafkaException | ExecutionException error) {
                 Throwable cause = error instanceof KafkaException ? error : error.getCause();
                 check(cause instanceof ProducerFencedException
                         || cause instanceof InvalidProducerEpochException
@@ -200,5 +207,61 @@ final class KafkaTransactions {
         }
         zombie.close(Duration.ZERO);
         equal(read(at, topic, "read_committed"), List.of("successor"), "what is committed");
+    }
+
+    private static void admin(Run at) throws Exception {
+        String topic = at.name("t");
+        String id = at.name("writer");
+        create(at, topic);
+        try (KafkaProducer<String, String> producer = producer(at, "writer");
+                Admin admin = Admin.create(common(at))) {
+            equal(state(admin, id), TransactionState.EMPTY, "the state before");
+            producer.beginTransaction();
+            producer.send(new ProducerRecord<>(topic, "one")).get();
+            TransactionDescription open = admin.describeTransactions(List.of(id)).description(id).get();
+            equal(open.state(), TransactionState.ONGOING, "the state while it is open");
+            equal(open.topicPartitions(), Set.of(new TopicPartition(topic, 0)), "its partitions");
+            equal(open.transactionTimeoutMs(), 60_000L, "its timeout");
+            check(open.transactionStartTimeMs().isPresent(), "when it began");
+            check(listed(admin, new ListTransactionsOptions(), id), "it is listed");
+            check(listed(admin, new ListTransactionsOptions()
+                    .filterStates(Set.of(TransactionState.ONGOING))
+                    .filterProducerIds(Set.of(open.producerId())), id), "it is listed as open");
+            check(!listed(admin, new ListTransactionsOptions()
+                    .filterStates(Set.of(TransactionState.COMPLETE_ABORT)), id), "and not as aborted");
+            producer.commitTransaction();
+            // Apache Kafka ends it in two steps, the second after the answer.
+            long until = System.nanoTime() + 10_000_000_000L;
+            while (state(admin, id) != TransactionState.COMPLETE_COMMIT) {
+                check(System.nanoTime() < until, "it is complete within 10 s");
+                Thread.sleep(20);
+            }
+            try {
+                admin.describeTransactions(List.of(at.name("nobody"))).all().get();
+                throw new AssertionError("an id that nobody has is described");
+            } catch (ExecutionException error) {
+                check(error.getCause() instanceof TransactionalIdNotFoundException, "not found: " + error);
+            }
+            producer.beginTransaction();
+            producer.send(new ProducerRecord<>(topic, "two")).get();
+            admin.fenceProducers(List.of(id)).all().get();
+            try {
+                producer.commitTransaction();
+                throw new AssertionError("a fenced producer has committed");
+            } catch (KafkaException fenced) {
+                check(fenced instanceof ProducerFencedException
+                        || fenced instanceof InvalidProducerEpochException, "fenced: " + fenced);
+            }
+        }
+        equal(read(at, topic, "read_committed"), List.of("one"), "what is committed");
+    }
+
+    private static TransactionState state(Admin admin, String id) throws Exception {
+        return admin.describeTransactions(List.of(id)).description(id).get().state();
+    }
+
+    private static boolean listed(Admin admin, ListTransactionsOptions options, String id) throws Exception {
+        return admin.listTransactions(options).all().get().stream()
+                .anyMatch(listing -> listing.transactionalId().equals(id));
     }
 }

@@ -2,8 +2,8 @@
 //! give them.
 
 use super::{
-    Field, array, boolean, bytes, int8, int16, int32, int32_array, int64, string, string_array,
-    structure, uuid,
+    Field, array, boolean, bytes, int8, int16, int32, int32_array, int64, int64_array, string,
+    string_array, structure, uuid,
 };
 use crate::codec::Api;
 
@@ -40,6 +40,8 @@ pub const fn body(api: Api) -> &'static [Field] {
         Api::DeleteGroups => DELETE_GROUPS,
         Api::IncrementalAlterConfigs => INCREMENTAL_ALTER_CONFIGS,
         Api::DescribeCluster => DESCRIBE_CLUSTER,
+        Api::DescribeTransactions => DESCRIBE_TRANSACTIONS,
+        Api::ListTransactions => LIST_TRANSACTIONS,
     }
 }
 
@@ -273,4 +275,12 @@ const DESCRIBE_CLUSTER: &[Field] = &[
     boolean(),          // include cluster authorized operations
     int8().since(1),    // endpoint type
     boolean().since(2), // include fenced brokers
+];
+
+const DESCRIBE_TRANSACTIONS: &[Field] = &[string_array()];
+
+const LIST_TRANSACTIONS: &[Field] = &[
+    string_array(),   // states
+    int64_array(),    // producer ids
+    int64().since(1), // duration
 ];

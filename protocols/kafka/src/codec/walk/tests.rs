@@ -50,6 +50,8 @@ fn decode_with_oracle(api: Api, version: i16, body: &Bytes) -> Result<usize, Str
         DeleteGroups => DeleteGroupsRequest,
         IncrementalAlterConfigs => IncrementalAlterConfigsRequest,
         DescribeCluster => DescribeClusterRequest,
+        DescribeTransactions => DescribeTransactionsRequest,
+        ListTransactions => ListTransactionsRequest,
     };
     result.map(|()| rest.len()).map_err(|e| e.to_string())
 }

@@ -7,7 +7,7 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 use omnilog_auth::{Authority, Credentials};
 use omnilog_broker::{
     AbortedTransaction, Appended, Command, Enlist, Fetched, OffsetFound, Refusal, Reply, TopicId,
-    TopicInfo, TopicRef,
+    TopicInfo, TopicRef, TransactionInfo, TransactionPhase, Transactor,
 };
 use omnilog_wire::{Action, SignalReceiver, signals};
 use tokio::sync::mpsc;
@@ -275,6 +275,24 @@ pub(super) fn broker_reply(command: &Command, kindly: bool) -> Result<Reply, Ref
         }
         Command::Enlist(_, Enlist::Group(_)) => Reply::Committed(vec![Ok(())]),
         Command::EndTransaction(..) => Reply::Done,
+        Command::DescribeTransactions(ids) => {
+            let ids = ids.clone().unwrap_or_else(|| vec![Name::from_static(b"t")]);
+            let described = ids.into_iter().map(|id| {
+                Ok(TransactionInfo {
+                    transactor: Transactor {
+                        id,
+                        producer: 4,
+                        epoch: 1,
+                    },
+                    phase: TransactionPhase::Ongoing,
+                    timeout_ms: 60_000,
+                    started_ms: 9,
+                    open_ms: 100,
+                    partitions: vec![(Name::from_static(b"orders"), 1)],
+                })
+            });
+            Reply::Transactions(described.collect())
+        }
         Command::UnstableOffsets(_) => Reply::Unstable(vec![(Name::from_static(b"orders"), 1)]),
         Command::FetchOffsets(..) => Reply::GroupOffsets(vec![omnilog_broker::GroupOffset {
             topic: Name::from_static(b"orders"),
@@ -379,6 +397,8 @@ pub(super) fn decode_response(api: Api, version: i16, body: &Bytes) -> Result<us
         DeleteGroups => DeleteGroupsResponse,
         IncrementalAlterConfigs => IncrementalAlterConfigsResponse,
         DescribeCluster => DescribeClusterResponse,
+        DescribeTransactions => DescribeTransactionsResponse,
+        ListTransactions => ListTransactionsResponse,
     };
     result.map(|()| rest.len()).map_err(|e| e.to_string())
 }
