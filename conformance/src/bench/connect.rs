@@ -10,6 +10,8 @@ use mqttbytes::QoS;
 
 /// Declarations sent before their answers are awaited.
 const PIPELINE: usize = 500;
+/// Topics made or deleted by one request.
+const TOPICS_AT_ONCE: usize = 50;
 
 /// A plan's connections, subscribed and ready. `name` makes its topics and queues its own.
 pub(super) fn connect(plan: &Plan, name: &str, target: &Target) -> anyhow::Result<Engine> {
@@ -104,7 +106,8 @@ pub(super) fn remove(plan: &Plan, name: &str, target: &Target) -> anyhow::Result
         }
         Protocol::Kafka => {
             let mut client = raw::kafka::Client::open(target.kafka()?)?;
-            topics.iter().try_for_each(|topic| client.delete(topic))
+            let mut parts = topics.chunks(TOPICS_AT_ONCE);
+            parts.try_for_each(|part| client.delete_all(part))
         }
     }
     .context("cleaning up")
@@ -170,9 +173,8 @@ fn create_queues(plan: &Plan, name: &str, address: &str, queues: &[String]) -> a
 
 fn create_topics(address: &str, topics: &[String]) -> anyhow::Result<()> {
     let mut client = raw::kafka::Client::open(address)?;
-    for topic in topics {
-        client.create_with(topic, &[])?;
-        client.create(topic)?;
+    for part in topics.chunks(TOPICS_AT_ONCE) {
+        client.create_all(part, &[])?;
     }
     topics
         .iter()

@@ -97,23 +97,24 @@ impl Figure {
         let optional = |number: Option<f64>, digits| {
             number.map_or_else(|| "-".to_owned(), |number| format!("{number:.digits$}"))
         };
-        let ack = (self.ack.count > 0).then_some(self.ack.p99_us);
+        let measured = |times: &Quantiles, us: f64| optional((times.count > 0).then_some(us), 0);
+        let delivery = &self.delivery;
         let missing = match self.missing {
             0 => String::new(),
             missing => format!("  ({missing} missing)"),
         };
         format!(
-            "{:<13} {:<7} {:<15} {:>8.0} {:>9.0} {:>8} {:>7.0} {:>8.0} {:>8.0} {:>9} {:>7}{missing}",
+            "{:<13} {:<7} {:<15} {:>8.0} {:>9.0} {:>8} {:>7} {:>8} {:>8} {:>9} {:>7}{missing}",
             self.scenario,
             self.pace,
             self.broker,
             self.published_per_s,
             self.delivered_per_s,
             optional(self.broker_cpu_s_per_million, 2),
-            self.delivery.p50_us,
-            self.delivery.p99_us,
-            self.delivery.p999_us,
-            optional(ack, 0),
+            measured(delivery, delivery.p50_us),
+            measured(delivery, delivery.p99_us),
+            measured(delivery, delivery.p999_us),
+            measured(&self.ack, self.ack.p99_us),
             optional(self.others_cores, 2),
         )
     }

@@ -152,7 +152,6 @@ impl Plan {
             },
             Scenario::Fanout => Self {
                 subscribers: 100,
-                undelivered_max: 100,
                 messages: Some(50_000),
                 warm_up: 200,
                 ..base(Protocol::Mqtt)

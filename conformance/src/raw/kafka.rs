@@ -78,46 +78,67 @@ impl Client {
         last
     }
 
-    /// Deletes a topic (DeleteTopics 1).
-    pub(crate) fn delete(&mut self, topic: &str) -> anyhow::Result<()> {
-        let mut body = 1i32.to_be_bytes().to_vec();
-        put_string(&mut body, topic);
-        body.extend(10_000i32.to_be_bytes());
-        let answer = self.call(20, 1, &body)?;
-        let mut at = Cursor(&answer);
-        at.skip(4)?;
-        ensure!(at.i32()? == 1, "DeleteTopics doesn't answer for {topic}");
-        at.string()?;
-        let error = at.i16()?;
-        ensure!(error == 0, "DeleteTopics of {topic} fails with {error}");
-        Ok(())
-    }
-
-    /// Makes a topic of one partition with these settings (CreateTopics).
+    /// Makes a topic of one partition with these settings (CreateTopics 2).
     pub(crate) fn create_with(
         &mut self,
         topic: &str,
         settings: &[(&str, &str)],
     ) -> anyhow::Result<()> {
-        let mut body = 1i32.to_be_bytes().to_vec();
-        put_string(&mut body, topic);
-        body.extend(1i32.to_be_bytes());
-        body.extend(1i16.to_be_bytes());
-        body.extend(0i32.to_be_bytes());
-        body.extend(i32::try_from(settings.len())?.to_be_bytes());
-        for (name, value) in settings {
-            put_string(&mut body, name);
-            put_string(&mut body, value);
+        self.create_all(&[topic.to_owned()], settings)
+    }
+
+    /// Makes topics of one partition with these settings, all by one request.
+    pub(crate) fn create_all(
+        &mut self,
+        topics: &[String],
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<()> {
+        let mut body = i32::try_from(topics.len())?.to_be_bytes().to_vec();
+        for topic in topics {
+            put_string(&mut body, topic);
+            body.extend(1i32.to_be_bytes());
+            body.extend(1i16.to_be_bytes());
+            body.extend(0i32.to_be_bytes());
+            body.extend(i32::try_from(settings.len())?.to_be_bytes());
+            for (name, value) in settings {
+                put_string(&mut body, name);
+                put_string(&mut body, value);
+            }
         }
         body.extend(10_000i32.to_be_bytes());
         body.push(0);
         let answer = self.call(19, 2, &body)?;
         let mut at = Cursor(&answer);
         at.skip(4)?;
-        ensure!(at.i32()? == 1, "CreateTopics doesn't answer for {topic}");
-        at.string()?;
-        let error = at.i16()?;
-        ensure!(error == 0, "CreateTopics of {topic} fails with {error}");
+        let count = at.i32()?;
+        ensure!(
+            usize::try_from(count)? == topics.len(),
+            "CreateTopics answers for {count} topics"
+        );
+        for _ in topics {
+            let topic = at.text()?.escape_ascii();
+            let error = at.i16()?;
+            ensure!(error == 0, "CreateTopics of {topic} fails with {error}");
+            at.string()?;
+        }
+        Ok(())
+    }
+
+    /// Deletes topics (DeleteTopics 1).
+    pub(crate) fn delete_all(&mut self, topics: &[String]) -> anyhow::Result<()> {
+        let mut body = i32::try_from(topics.len())?.to_be_bytes().to_vec();
+        for topic in topics {
+            put_string(&mut body, topic);
+        }
+        body.extend(10_000i32.to_be_bytes());
+        let answer = self.call(20, 1, &body)?;
+        let mut at = Cursor(&answer);
+        at.skip(4)?;
+        for _ in 0..at.i32()? {
+            let topic = at.text()?.escape_ascii();
+            let error = at.i16()?;
+            ensure!(error == 0, "DeleteTopics of {topic} fails with {error}");
+        }
         Ok(())
     }
 
