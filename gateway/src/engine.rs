@@ -83,6 +83,7 @@ pub(crate) fn broker_config(settings: &Settings) -> BrokerConfig {
         commands_bytes_max: memory.commands_bytes_max,
         checkpoint_ms: journal.checkpoint_ms,
         shared_by_key: settings.mqtt.shared_by_key,
+        links_cpu_percent: settings.links.cpu_percent,
         transaction_timeout_ms_max: settings.kafka.transaction_timeout_ms_max,
         transactional_id_expiration_ms: settings.kafka.transactional_id_expiration_ms,
         unclustered_files_max: usize::try_from(journal.unclustered_files_max).unwrap_or(usize::MAX),

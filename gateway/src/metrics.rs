@@ -275,6 +275,16 @@ fn register_stats(registry: &mut Registry, stats: &Stats) {
             "Bytes of frames and wills that wait for space on the disk",
             stats.held_bytes,
         ),
+        (
+            "link_lag",
+            "Offsets that queues have yet to read of what Kafka clients wrote, all together",
+            stats.link_lag,
+        ),
+        (
+            "link_lag_max",
+            "The same of the one that is furthest behind",
+            stats.link_lag_max,
+        ),
     ];
     for (name, help, value) in gauges {
         let value = i64::try_from(value).unwrap_or(i64::MAX);
@@ -289,6 +299,16 @@ fn register_stats(registry: &mut Registry, stats: &Stats) {
             "deliveries_dropped",
             "QoS 0 deliveries dropped",
             stats.dropped,
+        ),
+        (
+            "link_gaps",
+            "Times that retention passed what a queue was to read",
+            stats.link_gaps,
+        ),
+        (
+            "link_gap_offsets",
+            "Offsets that are missing in queues because of it",
+            stats.link_gap_offsets,
         ),
         ("decide_nanoseconds", "Time spent deciding", stats.decide_ns),
     ];

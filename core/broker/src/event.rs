@@ -299,6 +299,12 @@ pub(crate) enum Event {
         partition: u64,
         below: i64,
     },
+    /// Retention passed a link, which goes on here: the records before it are missing in the queue.
+    LinkPassed {
+        queue: QueueId,
+        partition: u64,
+        next_offset: i64,
+    },
 }
 
 /// The durable queues that hold a record.

@@ -38,6 +38,8 @@ pub(crate) struct Pulled {
     pub(crate) batches: Vec<PulledBatch>,
     /// The files could not be read; it is tried again when there is more to read.
     pub(crate) failed: bool,
+    /// How long it took, in nanoseconds.
+    pub(crate) spent_ns: u64,
 }
 
 /// A batch taken apart: uncompressed, each record with its envelope and offset.
@@ -62,6 +64,7 @@ impl LinkJob {
             next_offset: self.until,
             batches: Vec::new(),
             failed: false,
+            spent_ns: 0,
         };
         if !self.here.is_empty() {
             for (base_offset, base_sequence, stored) in &self.here {

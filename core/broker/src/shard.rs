@@ -43,8 +43,8 @@ mod turns;
 mod windows;
 
 use crate::api::*;
-use crate::link::LinkJob;
 use crate::server::{Input, Parcel};
+use crate::shard::links::LinkReads;
 use crate::state::{IdMap, State};
 use crate::tail::Tail;
 pub(crate) use append::BatchFields;
@@ -128,8 +128,8 @@ pub(crate) struct Shard {
     compaction: compaction::Progress,
     windows: windows::Windows,
     compacted: Arc<crate::server::Compacted>,
-    /// Reads that links want done, taken by whoever drives the shard.
-    link_jobs: Vec<LinkJob>,
+    /// Reads for links.
+    link_reads: LinkReads,
     /// Records that dead letters need read.
     exhumations: Vec<Exhumation>,
     /// How many of them are under way, by queue.
@@ -138,8 +138,6 @@ pub(crate) struct Shard {
     queue_timers: BTreeSet<(i64, QueueId)>,
     /// Somebody waits for what this step writes.
     urgent: bool,
-    /// Partitions whose links may have something to read.
-    link_news: BTreeSet<u64>,
     blocked: bool,
     /// Bytes of groups submitted since the start.
     bytes_written: u64,
@@ -220,11 +218,6 @@ impl Shard {
     /// Why the shard can't go on, if it can't.
     pub(crate) fn failure(&self) -> Option<&str> {
         self.failed.as_deref()
-    }
-
-    /// Reads that links want done; results come back as [`Input::Pulled`].
-    pub(crate) fn take_link_jobs(&mut self) -> Vec<LinkJob> {
-        std::mem::take(&mut self.link_jobs)
     }
 
     fn take(&mut self, input: Input) {

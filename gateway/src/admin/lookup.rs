@@ -82,6 +82,7 @@ pub(crate) async fn queues(State(admin): State<Admin>, Query(page): Query<Page>)
             "consumers": queue.consumers,
             "set_bytes": queue.set_bytes,
             "links": queue.links,
+            "link_lag": queue.link_lag,
         })
     });
     Ok(listed("queues", &rows.collect::<Vec<_>>(), found.more))

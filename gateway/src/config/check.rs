@@ -213,6 +213,7 @@ fn least(settings: &Settings) -> Vec<(&'static str, i128, i128)> {
         kafka,
         amqp,
         mqtt,
+        links,
         ..
     } = settings;
     macro_rules! of {
@@ -236,6 +237,7 @@ fn least(settings: &Settings) -> Vec<(&'static str, i128, i128)> {
         journal.checkpoint_bytes >= 1 << 16,
         journal.checkpoint_ms >= 100,
         journal.unclustered_files_max >= 1,
+        links.cpu_percent >= 1,
         memory.tail_bytes_max >= 1 << 20,
         memory.mailbox_bytes_max >= 1 << 12,
         memory.queue_bytes_max >= 1 << 12,

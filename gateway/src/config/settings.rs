@@ -26,6 +26,7 @@ pub(crate) struct Settings {
     pub(crate) amqp: AmqpSettings,
     pub(crate) mqtt: MqttSettings,
     pub(crate) journal: JournalSettings,
+    pub(crate) links: LinkSettings,
     pub(crate) memory: MemorySettings,
     pub(crate) limits: LimitSettings,
     pub(crate) log: LogSettings,
@@ -45,6 +46,7 @@ impl Default for Settings {
             amqp: AmqpSettings::default(),
             mqtt: MqttSettings::default(),
             journal: JournalSettings::default(),
+            links: LinkSettings::default(),
             memory: MemorySettings::default(),
             limits: LimitSettings::default(),
             log: LogSettings::default(),
@@ -193,6 +195,18 @@ impl Default for JournalSettings {
             checkpoint_ms: 30_000,
             unclustered_files_max: 32,
         }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LinkSettings {
+    pub(crate) cpu_percent: u32,
+}
+
+impl Default for LinkSettings {
+    fn default() -> Self {
+        Self { cpu_percent: 50 }
     }
 }
 

@@ -60,6 +60,8 @@ pub struct BrokerConfig {
     pub shared_by_key: bool,
     /// The longest that a transaction may be open, in milliseconds (Kafka's `transaction.max.timeout.ms`).
     pub transaction_timeout_ms_max: u32,
+    /// What reading for links may take, in percent of one core.
+    pub links_cpu_percent: u32,
     /// A transactional id that nobody used for so many milliseconds is forgotten (`transactional.id.expiration.ms`).
     pub transactional_id_expiration_ms: i64,
 }
@@ -89,6 +91,7 @@ impl Default for BrokerConfig {
             memory_queues_bytes_max: 1 << 30,
             commands_bytes_max: 256 << 20,
             shared_by_key: false,
+            links_cpu_percent: 50,
             transaction_timeout_ms_max: 15 * 60 * 1000,
             transactional_id_expiration_ms: 7 * DAY_MS,
         }

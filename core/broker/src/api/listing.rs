@@ -93,6 +93,8 @@ pub struct QueueFigures {
     pub set_bytes: u64,
     /// Partitions that it reads by links.
     pub links: u32,
+    /// Offsets of them that it has yet to look at.
+    pub link_lag: u64,
 }
 
 /// An MQTT session.

@@ -84,6 +84,14 @@ pub struct Stats {
     pub dropped: u64,
     /// Dead letters published since the start.
     pub dead_letters: u64,
+    /// Offsets that queues with links have yet to look at, all together.
+    pub link_lag: u64,
+    /// The same of the link that is furthest behind.
+    pub link_lag_max: u64,
+    /// How often retention passed a link since the start.
+    pub link_gaps: u64,
+    /// Offsets that were missed so.
+    pub link_gap_offsets: u64,
     /// Bytes of the in-memory tail.
     pub tail_bytes: u64,
     /// Bytes of journal files.

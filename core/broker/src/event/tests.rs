@@ -246,6 +246,14 @@ fn written() -> Vec<(Event, &'static str)> {
             },
             "320754",
         ),
+        (
+            Event::LinkPassed {
+                queue: QueueId(3),
+                partition: 2,
+                next_offset: 64,
+            },
+            "3303028001",
+        ),
     ]
 }
 

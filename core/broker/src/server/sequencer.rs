@@ -154,7 +154,11 @@ impl Sequencer {
         for job in shard.take_link_jobs() {
             let back = self.clone();
             cold.submit(Box::new(move |reader| {
-                back.put(NamespaceId(0), Input::Pulled(Box::new(job.run(reader))));
+                let began = back.env.clock.monotonic();
+                let mut pulled = job.run(reader);
+                let spent = back.env.clock.monotonic().saturating_sub(began);
+                pulled.spent_ns = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
+                back.put(NamespaceId(0), Input::Pulled(Box::new(pulled)));
             }));
         }
         for job in shard.take_window_jobs() {

@@ -289,7 +289,7 @@ impl Shard {
         };
         self.compaction.running = None;
         let cleaning = std::mem::take(&mut self.compaction.cleaning);
-        self.link_news.extend(cleaning.into_keys());
+        self.link_reads.news.extend(cleaning.into_keys());
         match done {
             Ok(done) => {
                 self.compaction.weighed = done.weighed;

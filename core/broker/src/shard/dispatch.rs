@@ -43,7 +43,7 @@ impl Shard {
             if let Some(queue) = self.state.queues.get(id)
                 && !queue.linked_to.is_empty()
             {
-                self.link_news.extend(&queue.linked_to);
+                self.link_reads.news.extend(&queue.linked_to);
             }
         }
         // Queues that became dirty meanwhile stay for the next round; the buffer is kept.

@@ -71,7 +71,7 @@ impl Shard {
             known.released = stable;
         }
         if partition.linked {
-            self.link_news.insert(key);
+            self.link_reads.news.insert(key);
         }
         for id in partition.waiters.clone() {
             let Some(parked) = self.parked.get(&id) else {

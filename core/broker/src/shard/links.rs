@@ -1,27 +1,24 @@
-//! Links: which queues read which partitions that Kafka clients write, and what their reads bring.
+//! Links: which queues read which partitions that Kafka clients write. `read` reads for them, `advance` gives each what
+//! its queue is to have.
+
+mod advance;
+mod budget;
+mod read;
+
+pub(crate) use read::LinkReads;
 
 use crate::api::*;
 use crate::event::Event as Decision;
-use crate::link::{LinkJob, Pulled};
 use crate::shard::Shard;
-use crate::shard::headers::Headers;
-use crate::shard::release::Effect;
 use crate::shard::topics::name_matches;
+use crate::state::Link;
 use crate::state::apply::first_level;
 use crate::state::namespace::Namespace;
-use crate::state::order::{Mode, lane};
 use crate::state::partition::Partition;
 use crate::state::queue::Queue;
 use crate::state::routes::Target;
-use crate::tail::TailEntry;
 use bytes::Bytes;
 use std::collections::BTreeSet;
-
-/// A queue with more ready entries than this is not read for.
-const READY_MAX: u64 = 1000;
-
-/// Batches handed to a link's reader at a time.
-const BATCHES_MAX: usize = 64;
 
 impl Shard {
     /// A partition is written by a Kafka client for the first time: queues that its topic reaches read it from here.
@@ -137,7 +134,7 @@ impl Shard {
         offset: i64,
         routed_from: i64,
     ) {
-        self.link_news.insert(partition);
+        self.link_reads.news.insert(partition);
         let durable = self
             .state
             .queues
@@ -152,6 +149,13 @@ impl Shard {
                 routed_from,
             },
         );
+    }
+
+    /// Offsets that a link has yet to look at.
+    pub(crate) fn link_lag(&self, partition: u64, link: &Link) -> u64 {
+        let partition = self.state.partitions.get(&partition);
+        let stable = partition.map_or(0, Partition::last_stable_offset);
+        u64::try_from(stable.saturating_sub(link.next_offset)).unwrap_or(0)
     }
 
     fn exposed(&self, topic: &Name) -> bool {
@@ -265,248 +269,6 @@ impl Shard {
                     partition,
                 },
             );
-        }
-    }
-
-    /// Starts reads for links that have fallen behind and whose queues have room.
-    pub(crate) fn pump_links(&mut self) {
-        for partition in std::mem::take(&mut self.link_news) {
-            let links = (partition, QueueId(0))..=(partition, QueueId(u64::MAX));
-            let stable = self
-                .state
-                .partitions
-                .get(&partition)
-                .map_or(0, Partition::last_stable_offset);
-            let mut from = None;
-            let mut reading = false;
-            for ((_, queue), link) in self.state.links.range(links) {
-                reading |= link.reading;
-                let behind = link.next_offset < stable;
-                let room = self
-                    .state
-                    .queues
-                    .get(queue)
-                    .is_some_and(|queue| queue.ready_count() < READY_MAX);
-                if behind && room {
-                    from =
-                        Some(from.map_or(link.next_offset, |from: i64| from.min(link.next_offset)));
-                }
-            }
-            // What may be on its way out is not read before that is over.
-            let from = from.filter(|from| *from >= self.cleaned_below(partition));
-            // A read that is under way looks again when it comes back.
-            if let Some(from) = from.filter(|_| !reading) {
-                self.start_read(partition, from);
-            }
-        }
-    }
-
-    fn start_read(&mut self, key: u64, from: i64) {
-        let Some(partition) = self.state.partitions.get(&key) else {
-            return;
-        };
-        let Some(topic) = self.state.topics.get(&partition.topic) else {
-            return;
-        };
-        let from = from.max(partition.log_start);
-        let (aborted, stable) = partition.aborted_between(from, partition.last_stable_offset());
-        let mut job = LinkJob {
-            partition: key,
-            topic: topic.name.clone(),
-            from,
-            until: stable,
-            files: partition.files_from(from),
-            here: Vec::new(),
-            aborted,
-        };
-        let oldest = partition.recent.front().map_or(i64::MAX, |(base, _)| *base);
-        if from < oldest {
-            job.until = job.until.min(oldest);
-        } else {
-            let start = partition
-                .recent
-                .partition_point(|(base, _)| *base <= from)
-                .saturating_sub(1);
-            for (base, sequence) in partition.recent.range(start..) {
-                if *base >= stable {
-                    break;
-                }
-                if job.here.len() == BATCHES_MAX {
-                    job.until = *base;
-                    break;
-                }
-                if let Some(entry) = self.tail.get(*sequence) {
-                    job.here.push((*base, *sequence, entry.stored.clone()));
-                }
-            }
-        }
-        for (_, link) in self
-            .state
-            .links
-            .range_mut((key, QueueId(0))..=(key, QueueId(u64::MAX)))
-        {
-            link.reading = true;
-        }
-        self.link_jobs.push(job);
-    }
-
-    /// A read came back: each link takes what its queue is to have.
-    pub(crate) fn pulled(&mut self, pulled: &Pulled) {
-        let key = pulled.partition;
-        if !pulled.failed {
-            self.link_news.insert(key);
-        }
-        let links: Vec<QueueId> = self
-            .state
-            .links
-            .range((key, QueueId(0))..=(key, QueueId(u64::MAX)))
-            .map(|((_, queue), _)| *queue)
-            .collect();
-        for (_, link) in self
-            .state
-            .links
-            .range_mut((key, QueueId(0))..=(key, QueueId(u64::MAX)))
-        {
-            link.reading = false;
-        }
-        let topic = self
-            .state
-            .partitions
-            .get(&key)
-            .map(|partition| partition.topic);
-        let Some(namespace) = topic
-            .and_then(|topic| self.state.topics.get(&topic))
-            .map(|topic| topic.namespace)
-        else {
-            return;
-        };
-        // Whom each record goes to is found once for all links.
-        let mut wanted = Vec::new();
-        for batch in &pulled.batches {
-            let mut rows = Vec::with_capacity(batch.records.len());
-            for envelope in &batch.stored.envelopes {
-                let provenance = envelope.provenance;
-                let headers = Headers::InRecord {
-                    batch: &batch.stored.batch,
-                    envelope,
-                };
-                rows.push(self.route(namespace, provenance, &envelope.address, headers, &[]));
-            }
-            wanted.push(rows);
-        }
-        for queue in links {
-            self.advance_link(key, queue, pulled, &wanted);
-        }
-    }
-
-    fn advance_link(
-        &mut self,
-        key: u64,
-        id: QueueId,
-        pulled: &Pulled,
-        wanted: &[Vec<std::sync::Arc<crate::state::routes::Route>>],
-    ) {
-        let Some(link) = self.state.links.get(&(key, id)) else {
-            return;
-        };
-        let (start, routed_from, durable) = (link.next_offset, link.routed_from, link.durable);
-        let log_start = self
-            .state
-            .partitions
-            .get(&key)
-            .map_or(0, |known| known.log_start);
-        // A link whose queue had no room may be further behind than this read began.
-        if start.max(log_start) < pulled.from || start >= pulled.next_offset {
-            return;
-        }
-        if start < log_start {
-            tracing::warn!(
-                queue = id.0,
-                start,
-                log_start,
-                "retention has passed a link: a gap"
-            );
-        }
-        let mut runs: Vec<(u64, u64)> = Vec::new();
-        let mut entries: Vec<TailEntry> = Vec::new();
-        let mut memory: Vec<(Message, u8)> = Vec::new();
-        let keyed = self
-            .state
-            .queues
-            .get(&id)
-            .is_some_and(|queue| queue.mode == Mode::KeyShared);
-        let mut lanes: Vec<(u64, u16)> = Vec::new();
-        let mut sequence = self.state.next_sequence;
-        let first_sequence = sequence;
-        for (batch, routes) in pulled.batches.iter().zip(wanted) {
-            for (((offset, original), route), index) in batch.records.iter().zip(routes).zip(0u32..)
-            {
-                let target = route.queues.iter().find(|target| target.queue == id);
-                let Some(target) = target else { continue };
-                // What retention has passed meanwhile may be gone from the files.
-                if *offset < start.max(log_start) || batch.routed && *offset >= routed_from {
-                    continue;
-                }
-                if !durable {
-                    let message = Message {
-                        stored: batch.stored.clone(),
-                        index,
-                        position: None,
-                    };
-                    memory.push((message, target.qos.min(1)));
-                    continue;
-                }
-                match entries.last_mut() {
-                    Some(entry)
-                        if std::sync::Arc::ptr_eq(&entry.stored, &batch.stored)
-                            && u64::from(entry.index) + (sequence - entry.first)
-                                == u64::from(index) =>
-                    {
-                        entry.last = sequence;
-                    }
-                    _ => entries.push(TailEntry {
-                        first: sequence,
-                        last: sequence,
-                        index,
-                        stored: batch.stored.clone(),
-                        partition: 0,
-                        partition_index: 0,
-                        base_offset: -1,
-                    }),
-                }
-                if keyed && let Some(envelope) = batch.stored.envelopes.get(index as usize) {
-                    lanes.push((sequence, lane(&envelope.address, sequence)));
-                }
-                match runs.last_mut() {
-                    Some((_, last)) if *last + 1 == *original => *last = *original,
-                    _ => runs.push((*original, *original)),
-                }
-                sequence += 1;
-            }
-        }
-        let any = !runs.is_empty();
-        self.record_if(
-            durable,
-            &Decision::LinkAdvanced {
-                queue: id,
-                partition: key,
-                next_offset: pulled.next_offset,
-                first_sequence,
-                runs,
-            },
-        );
-        self.key_linked(id, &lanes);
-        self.limit_linked(id, &entries);
-        for entry in entries {
-            self.tail.push(entry);
-        }
-        for (message, qos) in memory {
-            self.enqueue_memory(id, message, qos, false);
-        }
-        if any {
-            self.finish_frame();
-            let head = self.head;
-            self.effect_at(head, Effect::Deliver(sequence - 1, smallvec::smallvec![id]));
         }
     }
 }

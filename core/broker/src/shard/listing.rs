@@ -46,7 +46,7 @@ impl Shard {
             Listed::Queues => {
                 let (ids, more) = page(&names.queues, listing);
                 let queues = ids.iter().filter_map(|id| self.state.queues.get(id));
-                found.queues = queues.map(queue_figures).collect();
+                found.queues = queues.map(|queue| self.queue_figures(queue)).collect();
                 found.more = more;
             }
             Listed::Sessions => {
@@ -100,19 +100,24 @@ impl Shard {
             exchanges: (session.incoming.len() + session.outgoing.len()) as u64,
         })
     }
-}
 
-fn queue_figures(queue: &Queue) -> QueueFigures {
-    QueueFigures {
-        name: queue.declared.name.clone(),
-        queue: queue.id,
-        kind: queue.kind,
-        durable: queue.durable(),
-        ready: queue.ready_count(),
-        leased: queue.leases.len() as u64,
-        consumers: queue.consumers.len() as u64,
-        set_bytes: queue.ready.memory_bytes() as u64,
-        links: count(queue.linked_to.len()),
+    fn queue_figures(&self, queue: &Queue) -> QueueFigures {
+        let links = queue.linked_to.iter().filter_map(|partition| {
+            let link = self.state.links.get(&(*partition, queue.id))?;
+            Some(self.link_lag(*partition, link))
+        });
+        QueueFigures {
+            name: queue.declared.name.clone(),
+            queue: queue.id,
+            kind: queue.kind,
+            durable: queue.durable(),
+            ready: queue.ready_count(),
+            leased: queue.leases.len() as u64,
+            consumers: queue.consumers.len() as u64,
+            set_bytes: queue.ready.memory_bytes() as u64,
+            links: count(queue.linked_to.len()),
+            link_lag: links.sum(),
+        }
     }
 }
 

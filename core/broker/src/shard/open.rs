@@ -3,7 +3,7 @@
 use crate::api::*;
 use crate::event::{self, Event as Decision};
 use crate::shard::checkpoint::Progress;
-use crate::shard::{Now, Shard};
+use crate::shard::{LinkReads, Now, Shard};
 use crate::state::{IdMap, State};
 use crate::tail::Tail;
 use omnilog_ledger::{Class, Journal, Recovery, Section, ShardId};
@@ -87,6 +87,7 @@ impl Shard {
         let checkpoint = Progress::after(&*journal.checkpoints())?;
         let head = recovery.last_lsn();
         let tail = Tail::new(config.tail_bytes_max);
+        let link_reads = LinkReads::new(&config, now.monotonic_ms);
         let mut shard = Self {
             id,
             config,
@@ -123,12 +124,11 @@ impl Shard {
             windows: Default::default(),
             compacted: Default::default(),
             stopped: false,
-            link_jobs: Vec::new(),
+            link_reads,
             exhumations: Vec::new(),
             exhuming: IdMap::default(),
             queue_timers: BTreeSet::new(),
             urgent: false,
-            link_news: BTreeSet::new(),
             blocked: false,
             bytes_written: 0,
             stats: Stats::default(),
@@ -177,7 +177,8 @@ impl Shard {
         self.keep_all_in_flight();
         self.arm_queues();
         self.arm_transactions();
-        self.link_news
+        self.link_reads
+            .news
             .extend(self.state.links.keys().map(|(partition, _)| *partition));
         let sessions: Vec<SessionId> = self.state.sessions.keys().copied().collect();
         for id in sessions {

@@ -35,6 +35,11 @@ impl Shard {
             .values()
             .map(|session| session.subscriptions.len() as u64)
             .sum::<u64>();
+        for ((partition, _), link) in &self.state.links {
+            let lag = self.link_lag(*partition, link);
+            stats.link_lag += lag;
+            stats.link_lag_max = stats.link_lag_max.max(lag);
+        }
         stats.tail_bytes = self.tail.bytes();
         stats.journal_bytes = files.iter().map(|file| file.bytes).sum();
         stats.journal_files = files.len() as u64;

@@ -70,6 +70,7 @@ impl Shard {
             session,
             queue,
             transaction,
+            self.link_reads.due_ms(),
             self.acked_due_ms(),
             Some(self.next_retention_ms),
         ]

@@ -134,9 +134,10 @@ impl State {
             | Event::TransactionalForgotten { .. }
             | Event::AbortedForgotten { .. } => self.apply_transaction(event, sections),
             Event::Expires { .. } | Event::Sized { .. } => self.apply_life(event),
-            Event::LinkCreated { .. } | Event::LinkAdvanced { .. } | Event::LinkDropped { .. } => {
-                self.apply_link(event);
-            }
+            Event::LinkCreated { .. }
+            | Event::LinkAdvanced { .. }
+            | Event::LinkDropped { .. }
+            | Event::LinkPassed { .. } => self.apply_link(event),
             _ => self.apply_session(event),
         }
     }

@@ -65,6 +65,16 @@ impl State {
                 }
                 self.next_sequence = self.next_sequence.max(at);
             }
+            Event::LinkPassed {
+                queue,
+                partition,
+                next_offset,
+            } => {
+                self.touch(Named::Link(*partition, *queue));
+                if let Some(link) = self.links.get_mut(&(*partition, *queue)) {
+                    link.next_offset = *next_offset;
+                }
+            }
             Event::LinkDropped { queue, partition } => {
                 self.touch(Named::Link(*partition, *queue));
                 self.links.remove(&(*partition, *queue));

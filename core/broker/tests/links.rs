@@ -1,0 +1,95 @@
+//! Queues that read what Kafka clients write: how far they read ahead, and what they miss when they are too slow.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use bytes::Bytes;
+use omnilog_broker::*;
+use std::time::Duration;
+use support::*;
+
+/// Records that a queue takes in before anybody consumes them.
+const AHEAD: u64 = 1000;
+
+async fn stats(peer: &mut Peer) -> Stats {
+    match peer.ask(Command::Stats).await {
+        Ok(Reply::Stats(stats)) => *stats,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn ready(peer: &mut Peer) -> u64 {
+    match peer
+        .ask(Command::CheckQueue(Bytes::from_static(b"orders")))
+        .await
+    {
+        Ok(Reply::Queue(info)) => info.ready,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn take(peer: &mut Peer) -> String {
+    value(&peer.delivery().await.message)
+}
+
+#[tokio::test]
+async fn a_queue_that_retention_has_passed_goes_on_where_the_log_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path());
+    let mut peer = Peer::join(&running);
+    peer.declare("orders").await;
+    for number in 0..AHEAD + 200 {
+        peer.append("orders", b"k", &number.to_string()).await;
+    }
+    for _ in 0..1000 {
+        if ready(&mut peer).await >= AHEAD {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(ready(&mut peer).await, AHEAD, "it reads no further ahead");
+    let figures = stats(&mut peer).await;
+    assert_eq!((figures.link_lag, figures.link_lag_max), (200, 200));
+    assert_eq!(figures.link_gaps, 0);
+    let topic = TopicRef::Name(Bytes::from_static(b"orders"));
+    let delete = Command::DeleteRecords(topic, 0, 1_150);
+    peer.ask(delete).await.unwrap();
+    let consume = Consume {
+        queue: Bytes::from_static(b"orders"),
+        consumer: ConsumerKey(1),
+        no_ack: true,
+        exclusive: false,
+        credit: 0,
+        credit_group: None,
+        priority: 0,
+        arguments: Vec::new(),
+    };
+    peer.ask(Command::Consume(consume)).await.unwrap();
+    for number in 0..AHEAD {
+        assert_eq!(take(&mut peer).await, number.to_string(), "it holds these");
+    }
+    for number in 1_150..AHEAD + 200 {
+        assert_eq!(
+            take(&mut peer).await,
+            number.to_string(),
+            "the log has these"
+        );
+    }
+    let figures = stats(&mut peer).await;
+    assert_eq!((figures.link_gaps, figures.link_gap_offsets), (1, 150));
+    assert_eq!(figures.link_lag, 0);
+    drop(peer);
+    running.stop().unwrap();
+
+    let running = start(dir.path());
+    let mut peer = Peer::join(&running);
+    peer.append("orders", b"k", "after").await;
+    peer.consume("orders").await;
+    assert_eq!(take(&mut peer).await, "after", "and nothing twice");
+    running.stop().unwrap();
+}
