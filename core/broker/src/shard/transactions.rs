@@ -419,3 +419,48 @@ fn next_identity(known: Option<&Transactional>, expected: Option<(i64, i16)>) ->
         last_epoch: expected.map_or(NO_EPOCH, |_| known.epoch),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{EPOCH_MAX, Identity, next_identity};
+    use crate::api::TransactionPhase;
+    use crate::state::transactions::{NO_EPOCH, NO_PRODUCER, Transactional};
+    use std::collections::{BTreeMap, BTreeSet};
+
+    fn known(epoch: i16) -> Transactional {
+        Transactional {
+            producer: 7,
+            epoch,
+            last_producer: NO_PRODUCER,
+            last_epoch: NO_EPOCH,
+            timeout_ms: 1000,
+            phase: TransactionPhase::Empty,
+            since_ms: 0,
+            partitions: BTreeSet::new(),
+            groups: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_producer_id_that_has_no_epoch_left_is_given_up() {
+        let last = Identity {
+            producer: 7,
+            epoch: EPOCH_MAX,
+            last_producer: NO_PRODUCER,
+            last_epoch: NO_EPOCH,
+        };
+        assert_eq!(next_identity(Some(&known(EPOCH_MAX - 1)), None), Some(last));
+        // What fences the last of them is above it.
+        for used in [EPOCH_MAX, i16::MAX] {
+            assert_eq!(next_identity(Some(&known(used)), None), None);
+        }
+        assert_eq!(next_identity(None, None), None);
+    }
+
+    #[test]
+    fn a_producer_that_asks_for_its_next_epoch_is_known_by_the_one_before() {
+        let bumped = next_identity(Some(&known(3)), Some((7, 3)));
+        let bumped = bumped.map(|next| (next.epoch, next.last_producer, next.last_epoch));
+        assert_eq!(bumped, Some((4, 7, 3)));
+    }
+}
