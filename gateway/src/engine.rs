@@ -84,6 +84,8 @@ pub(crate) fn broker_config(settings: &Settings) -> BrokerConfig {
         checkpoint_ms: journal.checkpoint_ms,
         shared_by_key: settings.mqtt.shared_by_key,
         links_cpu_percent: settings.links.cpu_percent,
+        delayed_messages_max: settings.limits.delayed_messages_max,
+        delay_ms_max: i64::try_from(settings.limits.delay_ms_max).unwrap_or(i64::MAX),
         transaction_timeout_ms_max: settings.kafka.transaction_timeout_ms_max,
         transactional_id_expiration_ms: settings.kafka.transactional_id_expiration_ms,
         unclustered_files_max: usize::try_from(journal.unclustered_files_max).unwrap_or(usize::MAX),

@@ -271,6 +271,16 @@ fn register_stats(registry: &mut Registry, stats: &Stats) {
             stats.commands_bytes,
         ),
         (
+            "delayed_messages",
+            "Messages that are published later",
+            stats.delayed,
+        ),
+        (
+            "delayed_next_milliseconds",
+            "When the first delayed message is due, in Unix milliseconds; 0: none is",
+            stats.delayed_next_ms,
+        ),
+        (
             "disk_held_bytes",
             "Bytes of frames and wills that wait for space on the disk",
             stats.held_bytes,
@@ -309,6 +319,16 @@ fn register_stats(registry: &mut Registry, stats: &Stats) {
             "link_gap_offsets",
             "Offsets that are missing in queues because of it",
             stats.link_gap_offsets,
+        ),
+        (
+            "delays_over",
+            "Delayed messages published",
+            stats.delays_over,
+        ),
+        (
+            "delays_lost",
+            "Delayed messages that could not be published any more",
+            stats.delays_lost,
         ),
         ("decide_nanoseconds", "Time spent deciding", stats.decide_ns),
     ];

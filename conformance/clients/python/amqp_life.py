@@ -329,3 +329,70 @@ def queue_arguments(target):
     connection.channel().queue_delete(queue)
     true(connection.is_open, "the connection lives")
     connection.close()
+
+
+def delayed_exchange(channel, target, name, kind, durable=True):
+    exchange = target.name(name)
+    channel.exchange_declare(exchange, "x-delayed-message", durable=durable, arguments={"x-delayed-type": kind})
+    return exchange
+
+
+def delayed(delay, **properties):
+    return pika.BasicProperties(delivery_mode=2, headers={"x-delay": delay, "kept": "as it was"}, **properties)
+
+
+@case("pika/delayed_messages")
+def delayed_messages(target):
+    connection, channel = channel_of(target)
+    channel.confirm_delivery()
+    exchange = delayed_exchange(channel, target, "later", "topic")
+    queue = channel.queue_declare(target.name("q"), durable=True).method.queue
+    channel.queue_bind(queue, exchange, "a.*")
+    began = time.monotonic()
+    # Not returned, though nobody can tell yet whether it will be routed.
+    channel.basic_publish(exchange, "b.c", b"unroutable", delayed(200), mandatory=True)
+    channel.basic_publish(exchange, "a.1", b"second", delayed(1200))
+    channel.basic_publish(exchange, "a.2", b"first", delayed(600))
+    channel.basic_publish(exchange, "a.3", b"at once", LASTING)
+    channel.basic_publish(exchange, "a.4", b"negative", delayed(-600))
+    channel.basic_publish(exchange, "a.5", b"no number", delayed("soon"))
+    got = take(channel, queue, 3)
+    equal(bodies(got), [b"at once", b"negative", b"no number"], "what has no delay")
+    equal(got[1][1].headers["x-delay"], -600, "the header of what was not delayed")
+    empty(channel, queue)
+    got = take(channel, queue, 2)
+    true(time.monotonic() - began >= 1.2, "not before they are due")
+    equal(bodies(got), [b"first", b"second"], "in the order in which they are due")
+    equal(got[0][1].headers, {"x-delay": -600, "kept": "as it was"}, "its headers")
+    equal(got[0][0].routing_key, "a.2", "its routing key")
+    channel.queue_delete(queue)
+    channel.exchange_delete(exchange)
+    connection.close()
+
+
+@case("pika/delayed_messages_are_routed_when_due")
+def delayed_messages_are_routed_when_due(target):
+    connection, channel = channel_of(target)
+    channel.confirm_delivery()
+    exchange = delayed_exchange(channel, target, "later", "headers")
+    properties = pika.BasicProperties(delivery_mode=2, expiration="500", headers={"x-delay": 800, "kind": 7})
+    channel.basic_publish(exchange, "", b"for a binding to come", properties)
+    queue = channel.queue_declare(target.name("q"), durable=True).method.queue
+    channel.queue_bind(queue, exchange, "", {"x-match": "all", "kind": 7})
+    # Its time to live counts from then.
+    equal(bodies(take(channel, queue, 1)), [b"for a binding to come"], "by the binding of then")
+    channel.queue_delete(queue)
+    channel.exchange_delete(exchange)
+    connection.close()
+
+
+@case("pika/delayed_exchange_needs_a_type")
+def delayed_exchange_needs_a_type(target):
+    for arguments in ({}, {"x-delayed-type": "x-delayed-message"}, {"x-delayed-type": 7}):
+        connection, channel = channel_of(target)
+        try:
+            channel.exchange_declare(target.name("bad"), "x-delayed-message", arguments=arguments)
+            raise AssertionError(f"declared with {arguments}")
+        except exceptions.ChannelClosedByBroker as closed:
+            equal(closed.reply_code, 406, "the reply code")
+        connection.close()

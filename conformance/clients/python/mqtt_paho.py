@@ -370,3 +370,26 @@ def shared_subscription(target):
     equal(sorted(map(int, got)), list(range(100)), "each once")
     for p in (a, b, pub):
         p.close()
+
+
+@case("paho/delayed_messages")
+def delayed_messages(target):
+    topic = target.name("t")
+    peer, pub = Peer(target, version=V5), Peer(target, version=V5)
+    peer.subscribe((topic, 1))
+    began = time.monotonic()
+    pub.publish(f"$delayed/2/{topic}", "second", 1)
+    pub.publish(f"$delayed/1/{topic}", "first", 2, True)
+    pub.publish(f"$delayed/0/{topic}", "at once", 1)
+    pub.publish(f"$delayed/soon/{topic}", "no number", 0)
+    equal([m.payload for m in peer.take(1)], [b"at once"], "what has no delay")
+    peer.nothing()
+    equal([m.payload for m in peer.take(2)], [b"first", b"second"], "in the order in which they are due")
+    true(time.monotonic() - began >= 2, "not before they are due")
+    late = Peer(target, version=V4)
+    late.subscribe((topic, 1))
+    got = late.take(1)[0]
+    equal((got.topic, got.payload, got.retain), (topic, b"first", True), "retained when it was due")
+    pub.publish(topic, "", 1, True)
+    for p in (peer, pub, late):
+        p.close()

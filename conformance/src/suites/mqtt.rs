@@ -28,6 +28,7 @@ pub(super) fn cases() -> Vec<Case> {
         "paho/v5_properties",
         "paho/v5_subscription_options",
         "paho/keep_alive",
+        "paho/delayed_messages",
         "paho/shared_subscription",
     ]
     .map(|name| driver("mqtt", MQTT, Client::Python, name))

@@ -180,6 +180,7 @@ pub fn message(address: &Address, provenance: Provenance, qos: u8, count: usize)
             more_routing_keys: Vec::new(),
             headers: Vec::new(),
             retain: None,
+            delay: None,
         });
     }
     Publish {

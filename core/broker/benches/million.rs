@@ -218,6 +218,7 @@ fn publish(queue: &str) -> Command {
             more_routing_keys: Vec::new(),
             headers: Vec::new(),
             retain: None,
+            delay: None,
         }],
         wait: Wait::Durable,
         dedupe: None,

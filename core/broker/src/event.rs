@@ -305,6 +305,17 @@ pub(crate) enum Event {
         partition: u64,
         next_offset: i64,
     },
+    /// Records that are published at this time (Unix milliseconds), and held until then.
+    Delayed {
+        namespace: NamespaceId,
+        first: u64,
+        last: u64,
+        at_ms: i64,
+    },
+    /// They have been published, or can't be.
+    DelayOver {
+        entries: Vec<(i64, u64)>,
+    },
 }
 
 /// The durable queues that hold a record.

@@ -10,6 +10,7 @@ mod clients;
 mod compaction;
 mod consume;
 mod dead_letters;
+mod delays;
 mod dispatch;
 mod exchanges;
 mod expiry;
@@ -149,6 +150,8 @@ pub(crate) struct Shard {
     pressure: pressure::Pressure,
     /// Transactional ids by the time they are looked at: to abort what is open, or to forget them.
     transaction_timers: BTreeSet<(i64, NamespaceId, Name)>,
+    /// Delayed messages on their way out.
+    leaving: delays::Leaving,
     /// Sees the state as of each frame.
     #[cfg(test)]
     pub(crate) witness: Option<Witness>,
@@ -246,7 +249,7 @@ impl Shard {
                 self.finish_frame();
             }
             Input::Exhumed(exhumation) => {
-                self.exhumed(&exhumation);
+                self.exhumed(*exhumation);
                 self.conclude_frame();
             }
             Input::Stop => self.stop(),

@@ -6,6 +6,7 @@ pub(crate) mod apply;
 pub(crate) mod changes;
 pub(crate) mod consumers;
 pub(crate) mod deadlines;
+pub(crate) mod delayed;
 pub(crate) mod exchange;
 pub(crate) mod namespace;
 pub(crate) mod objects;
@@ -66,6 +67,8 @@ pub(crate) struct State {
     pub(crate) orphans: BTreeMap<u64, Name>,
     /// What has changed since the last checkpoint.
     pub(crate) changes: changes::Changes,
+    /// Records that are published later.
+    pub(crate) delayed: delayed::Delayed,
 }
 
 /// A run of sequences that stand for records stored under other numbers.

@@ -30,7 +30,7 @@ pub fn start_small(dir: &Path) -> Running {
     start_with(dir, config)
 }
 
-fn start_with(dir: &Path, config: BrokerConfig) -> Running {
+pub fn start_with(dir: &Path, config: BrokerConfig) -> Running {
     let options = JournalOptions {
         file_bytes: 4 << 20,
         low_bytes: 1 << 20,
@@ -263,6 +263,7 @@ pub fn message(address: Address, value: &str) -> Publish {
             more_routing_keys: Vec::new(),
             headers: Vec::new(),
             retain: None,
+            delay: None,
         }],
         wait: Wait::Durable,
         dedupe: None,

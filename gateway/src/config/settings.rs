@@ -241,6 +241,8 @@ pub(crate) struct LimitSettings {
     pub(crate) peer_stall_ms_max: u64,
     pub(crate) shutdown_ms_max: u64,
     pub(crate) password_checks_max: usize,
+    pub(crate) delayed_messages_max: u64,
+    pub(crate) delay_ms_max: u64,
 }
 
 impl Default for LimitSettings {
@@ -252,6 +254,8 @@ impl Default for LimitSettings {
             peer_stall_ms_max: 60_000,
             shutdown_ms_max: 10_000,
             password_checks_max: 2,
+            delayed_messages_max: 5_000_000,
+            delay_ms_max: 3660 * 24 * 60 * 60 * 1000,
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::codec::Properties;
 use crate::mapping;
 use bytes::Bytes;
-use omnilog_broker::{Address, Envelope, Publish, PublishRecord, Table, Wait};
+use omnilog_broker::{Address, Delay, Envelope, Publish, PublishRecord, Table, Wait};
 use omnilog_record::{BatchBuilder, BatchOptions, Header, NewRecord, Pieces};
 
 /// The most records in one batch.
@@ -29,6 +29,8 @@ pub(crate) struct Incoming {
     pub(crate) body: Vec<Bytes>,
     pub(crate) body_bytes: usize,
     pub(crate) expires_at_ms: Option<i64>,
+    /// `x-delay`.
+    pub(crate) delay: Option<Box<Delay>>,
 }
 
 impl Incoming {
@@ -122,6 +124,7 @@ impl Gather {
             more_routing_keys: incoming.more_routing_keys,
             headers: incoming.headers,
             retain: None,
+            delay: incoming.delay,
         });
     }
 

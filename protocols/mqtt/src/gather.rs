@@ -3,7 +3,9 @@
 use crate::codec::Properties;
 use crate::mapping;
 use bytes::Bytes;
-use omnilog_broker::{Address, Envelope, Provenance, Publish, PublishRecord, RetainAction, Wait};
+use omnilog_broker::{
+    Address, Delay, Envelope, Provenance, Publish, PublishRecord, RetainAction, Wait,
+};
 use omnilog_record::{BatchBuilder, BatchOptions, Header, NewRecord, Pieces};
 
 /// The most records in one batch.
@@ -25,6 +27,8 @@ pub(crate) struct Incoming<'a> {
     pub(crate) qos: u8,
     pub(crate) retain: bool,
     pub(crate) expires_at_ms: Option<i64>,
+    /// How long it is to wait.
+    pub(crate) delay_ms: Option<i64>,
 }
 
 /// Publishes that wait for the rest of their batch.
@@ -110,6 +114,12 @@ impl Gather {
             more_routing_keys: Vec::new(),
             headers: Vec::new(),
             retain: retain_action(incoming),
+            delay: incoming.delay_ms.map(|ms| {
+                Box::new(Delay {
+                    ms,
+                    properties: None,
+                })
+            }),
         });
         self.records.len() - 1
     }
@@ -172,6 +182,7 @@ mod tests {
             qos: 0,
             retain: false,
             expires_at_ms: None,
+            delay_ms: None,
         }
     }
 

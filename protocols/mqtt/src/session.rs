@@ -6,6 +6,7 @@
 mod alias;
 mod awaited;
 mod closing;
+mod delayed;
 mod in_flight;
 mod incoming;
 mod opening;

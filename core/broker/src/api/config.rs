@@ -64,6 +64,10 @@ pub struct BrokerConfig {
     pub links_cpu_percent: u32,
     /// A transactional id that nobody used for so many milliseconds is forgotten (`transactional.id.expiration.ms`).
     pub transactional_id_expiration_ms: i64,
+    /// Messages that may wait to be published later, in all.
+    pub delayed_messages_max: u64,
+    /// The longest that a message may be delayed, in milliseconds.
+    pub delay_ms_max: i64,
 }
 
 impl Default for BrokerConfig {
@@ -94,6 +98,8 @@ impl Default for BrokerConfig {
             links_cpu_percent: 50,
             transaction_timeout_ms_max: 15 * 60 * 1000,
             transactional_id_expiration_ms: 7 * DAY_MS,
+            delayed_messages_max: 5_000_000,
+            delay_ms_max: 3660 * DAY_MS,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A stored record as a consumer gets it: the batch's bytes, shared, and the record's envelope.
 
-use crate::api::{Address, Name, Provenance};
+use crate::api::{Address, Name, Provenance, Table};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub struct Envelope {
 }
 
 /// A batch in the log with its envelopes: one for each record of a gathered batch, none for a Kafka client's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoredBatch {
     /// The v2 batch. Base offset and leader epoch are patched when it is appended to a log.
     pub batch: Bytes,
@@ -40,6 +40,17 @@ pub struct StoredBatch {
     pub envelopes: Vec<Envelope>,
     /// The histories of those of its records that are dead letters: which record, and its history.
     pub deaths: Vec<(u32, Arc<Deaths>)>,
+    /// What those of its records that are published later are routed by then, beside their addresses.
+    pub hints: Vec<(u32, Arc<RoutingHints>)>,
+}
+
+/// What a message is routed by beside its address (AMQP).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RoutingHints {
+    /// `CC` and `BCC`: further routing keys.
+    pub more_routing_keys: Vec<Bytes>,
+    /// Headers, for a headers exchange.
+    pub headers: Table,
 }
 
 /// Why a queue let go of a message before it was consumed.
@@ -104,15 +115,19 @@ impl StoredBatch {
             batch,
             envelopes,
             deaths: Vec::new(),
+            hints: Vec::new(),
         }
     }
 
-    /// What lies beside the batch in its frame: envelopes, and behind them histories, if there are any.
+    /// What lies beside the batch in its frame: envelopes, and behind them histories and hints, if there are any.
     pub(crate) fn encode_beside(&self) -> Bytes {
         let room = Vec::with_capacity(ENVELOPE_BYTES * self.envelopes.len());
         let mut beside = postcard::to_extend(&self.envelopes, room).unwrap_or_default();
-        if !self.deaths.is_empty() {
+        if !self.deaths.is_empty() || !self.hints.is_empty() {
             beside = postcard::to_extend(&self.deaths, beside).unwrap_or_default();
+        }
+        if !self.hints.is_empty() {
+            beside = postcard::to_extend(&self.hints, beside).unwrap_or_default();
         }
         Bytes::from(beside)
     }
@@ -122,8 +137,11 @@ impl StoredBatch {
         let mut decoded = Self::new(batch, Vec::new());
         if let Ok((envelopes, rest)) = postcard::take_from_bytes(beside) {
             decoded.envelopes = envelopes;
-            if !rest.is_empty() {
-                decoded.deaths = postcard::from_bytes(rest).unwrap_or_default();
+            if let Ok((deaths, rest)) = postcard::take_from_bytes(rest) {
+                decoded.deaths = deaths;
+                if !rest.is_empty() {
+                    decoded.hints = postcard::from_bytes(rest).unwrap_or_default();
+                }
             }
         }
         decoded
@@ -134,7 +152,7 @@ impl StoredBatch {
 const ENVELOPE_BYTES: usize = 64;
 
 /// One record for a consumer. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     /// The batch it lies in, uncompressed.
     pub stored: Arc<StoredBatch>,
@@ -160,6 +178,13 @@ impl Message {
             .iter()
             .find(|(index, _)| *index == self.index)
             .map(|(_, deaths)| deaths)
+    }
+
+    /// What it is routed by beside its address, if it is published later.
+    pub(crate) fn hints(&self) -> Option<&RoutingHints> {
+        let mut hints = self.stored.hints.iter();
+        let (_, hints) = hints.find(|(index, _)| *index == self.index)?;
+        Some(hints)
     }
 
     /// The record's bytes after its length varint: attributes, timestamp delta, offset delta, key, value, headers.

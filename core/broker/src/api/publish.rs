@@ -38,6 +38,18 @@ pub struct PublishRecord {
     pub headers: Table,
     /// MQTT: put it into (or, with an empty payload, take it from) the retained table.
     pub retain: Option<RetainAction>,
+    /// To be published later, if its address is one where that is done. A will has none.
+    #[serde(skip)]
+    pub delay: Option<Box<Delay>>,
+}
+
+/// How long after it was taken in a message is published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delay {
+    /// Milliseconds. Not more than 0: at once.
+    pub ms: i64,
+    /// The publishing protocol's property bytes that it has then, where they differ.
+    pub properties: Option<Bytes>,
 }
 
 /// What a publish does to the retained table.

@@ -16,6 +16,8 @@ pub enum ExchangeKind {
     Topic = 2,
     /// By headers.
     Headers = 3,
+    /// As the argument `x-delayed-type` says, each message when its time has come (`x-delayed-message`).
+    Delayed = 4,
 }
 
 /// Declaring an exchange (AMQP `exchange.declare`).
@@ -31,8 +33,26 @@ pub struct DeclareExchange {
     pub auto_delete: bool,
     /// Clients may not publish to it.
     pub internal: bool,
-    /// All arguments as declared; `alternate-exchange` is honoured and compared.
+    /// All arguments as declared; `alternate-exchange` and `x-delayed-type` are honoured and compared.
     pub arguments: Table,
+}
+
+impl DeclareExchange {
+    /// How it routes: of one that delays, what its argument says, if that is a kind that routes.
+    pub fn routing(&self) -> Option<ExchangeKind> {
+        if self.kind != ExchangeKind::Delayed {
+            return Some(self.kind);
+        }
+        let mut arguments = self.arguments.iter();
+        let (_, kind) = arguments.find(|(name, _)| name == "x-delayed-type")?;
+        match &kind.as_bytes()?[..] {
+            b"direct" => Some(ExchangeKind::Direct),
+            b"fanout" => Some(ExchangeKind::Fanout),
+            b"topic" => Some(ExchangeKind::Topic),
+            b"headers" => Some(ExchangeKind::Headers),
+            _ => None,
+        }
+    }
 }
 
 /// What a queue is for.

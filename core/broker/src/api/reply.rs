@@ -114,4 +114,12 @@ pub struct Stats {
     pub memory_low: u64,
     /// Bytes of commands that wait for the sequencer.
     pub commands_bytes: u64,
+    /// Messages that are published later.
+    pub delayed: u64,
+    /// When the first of them is due, in Unix milliseconds; 0: there are none.
+    pub delayed_next_ms: u64,
+    /// Delayed messages published since the start.
+    pub delays_over: u64,
+    /// Delayed messages that could not be published any more, since the start: their exchange is gone.
+    pub delays_lost: u64,
 }

@@ -254,6 +254,21 @@ fn written() -> Vec<(Event, &'static str)> {
             },
             "3303028001",
         ),
+        (
+            Event::Delayed {
+                namespace: NamespaceId(0),
+                first: 300,
+                last: 301,
+                at_ms: 9,
+            },
+            "3400ac02ad0212",
+        ),
+        (
+            Event::DelayOver {
+                entries: vec![(9, 300)],
+            },
+            "350112ac02",
+        ),
     ]
 }
 

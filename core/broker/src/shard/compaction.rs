@@ -173,6 +173,9 @@ impl Shard {
                     held.insert(sequence);
                 }
             }
+            for sequence in self.state.delayed.held() {
+                held.insert(sequence);
+            }
             for alias in self.state.aliases.values() {
                 held.insert_run(alias.original, alias.original + alias.count - 1);
             }

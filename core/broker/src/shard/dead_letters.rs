@@ -12,6 +12,7 @@ use crate::shard::dispatch::Located;
 use crate::shard::headers::Headers;
 use crate::shard::publish::rebatch;
 use crate::shard::route::{amqp_provenance, path_head, path_rest};
+use crate::state::delayed::Due;
 use crate::state::queue::{Lease, NOBODY};
 use crate::state::routes::Route;
 use bytes::Bytes;
@@ -20,19 +21,39 @@ use std::sync::Arc;
 /// Entries of one queue whose records are being read at the same time.
 const READS_MAX: usize = 64;
 
-/// A record to be read for a dead letter.
+/// A record to be read for a dead letter, or because a delay is over.
 #[derive(Debug)]
 pub(crate) struct Exhumation {
-    queue: QueueId,
-    entry: u64,
-    reason: DeathReason,
+    cause: Cause,
     pub(crate) record: ColdRecord,
     /// What was read; nothing if it can't be.
     pub(crate) message: Option<Message>,
 }
 
+/// What a record is read for.
+#[derive(Debug, Clone, Copy)]
+enum Cause {
+    Died {
+        queue: QueueId,
+        entry: u64,
+        reason: DeathReason,
+    },
+    Due(Due),
+}
+
+impl Exhumation {
+    /// A delay is over.
+    pub(super) fn due(due: Due, record: ColdRecord) -> Self {
+        Self {
+            cause: Cause::Due(due),
+            record,
+            message: None,
+        }
+    }
+}
+
 impl Shard {
-    /// Records to be read for dead letters; they come back as [`crate::server::Input::Exhumed`].
+    /// Records to be read for dead letters and delayed messages; they come back as [`crate::server::Input::Exhumed`].
     pub(crate) fn take_exhumations(&mut self) -> Vec<Exhumation> {
         std::mem::take(&mut self.exhumations)
     }
@@ -99,10 +120,13 @@ impl Shard {
                         queue.lease(EntryId(entry), Lease::of_nobody(rank));
                     }
                     *self.exhuming.entry(id).or_default() += 1;
-                    self.exhumations.push(Exhumation {
+                    let cause = Cause::Died {
                         queue: id,
                         entry,
                         reason,
+                    };
+                    self.exhumations.push(Exhumation {
+                        cause,
                         record,
                         message: None,
                     });
@@ -120,35 +144,46 @@ impl Shard {
     }
 
     /// A record has been read.
-    pub(crate) fn exhumed(&mut self, exhumation: &Exhumation) {
-        let Exhumation {
-            queue: id,
-            entry,
-            reason,
-            message,
-            ..
-        } = exhumation;
-        if let Some(reading) = self.exhuming.get_mut(id) {
+    pub(crate) fn exhumed(&mut self, exhumation: Exhumation) {
+        let Exhumation { cause, message, .. } = exhumation;
+        match cause {
+            Cause::Due(due) => self.due_read(due, message),
+            Cause::Died {
+                queue,
+                entry,
+                reason,
+            } => self.dead_read(queue, entry, reason, message),
+        }
+    }
+
+    fn dead_read(
+        &mut self,
+        id: QueueId,
+        entry: u64,
+        reason: DeathReason,
+        message: Option<Message>,
+    ) {
+        if let Some(reading) = self.exhuming.get_mut(&id) {
             *reading -= 1;
             if *reading == 0 {
-                self.exhuming.remove(id);
+                self.exhuming.remove(&id);
             }
         }
-        let Some(queue) = self.state.queues.get_mut(id) else {
+        let Some(queue) = self.state.queues.get_mut(&id) else {
             return;
         };
         let nobodys = |lease: &Lease| lease.client == NOBODY;
-        if !queue.leases.get(&EntryId(*entry)).is_some_and(nobodys) {
+        if !queue.leases.get(&EntryId(entry)).is_some_and(nobodys) {
             return;
         }
         self.state.changes.touch(queue);
-        queue.unlease(EntryId(*entry));
+        queue.unlease(EntryId(entry));
         match message {
-            Some(message) => self.dead_letter(*id, message, *reason),
+            Some(message) => self.dead_letter(id, &message, reason),
             None => tracing::error!(queue = id.0, entry, "a dead letter's record can't be read"),
         }
-        self.remove_entries(*id, &[*entry]);
-        self.mark_dirty(*id);
+        self.remove_entries(id, &[entry]);
+        self.mark_dirty(id);
     }
 
     /// Journals that a durable queue's entries are gone.
@@ -218,6 +253,7 @@ impl Shard {
             more_routing_keys: Vec::new(),
             headers,
             retain: None,
+            delay: None,
         };
         let deaths = vec![(0, Arc::new(deaths))];
         self.stats.dead_letters += 1;

@@ -34,6 +34,14 @@ impl Shard {
                 reason: "not a name".to_owned(),
             });
         }
+        if declare.routing().is_none() {
+            return Err(Refusal::InvalidArgument {
+                noun: Noun::Exchange,
+                name: declare.name,
+                argument: "x-delayed-type".to_owned(),
+                reason: "not an exchange type that routes".to_owned(),
+            });
+        }
         let alternate = argument(&declare.arguments, b"alternate-exchange")
             .and_then(Value::as_bytes)
             .cloned();
@@ -158,7 +166,7 @@ impl Shard {
         let Some(source) = names.exchanges.get(&binding.source) else {
             return Err(Refusal::NotFound(Noun::Exchange, binding.source));
         };
-        let checked = match source.declared.kind {
+        let checked = match source.routing {
             ExchangeKind::Topic => {
                 check_amqp_pattern(&binding.routing_key).map_err(|error| error.to_string())
             }
@@ -255,9 +263,18 @@ fn compare_exchanges(declare: &DeclareExchange, known: &DeclareExchange) -> Resu
         received,
         current,
     };
-    let kind = |kind: ExchangeKind| format!("'{kind:?}'").to_lowercase();
+    let kind = |kind: ExchangeKind| match kind {
+        ExchangeKind::Delayed => "'x-delayed-message'".to_owned(),
+        kind => format!("'{kind:?}'").to_lowercase(),
+    };
     if declare.kind != known.kind {
         return Err(differs("type", kind(declare.kind), kind(known.kind)));
+    }
+    let (received, current) = (declare.routing(), known.routing());
+    if let (Some(received), Some(current)) = (received, current)
+        && received != current
+    {
+        return Err(differs("x-delayed-type", kind(received), kind(current)));
     }
     let flags = [
         ("durable", declare.durable, known.durable),

@@ -136,6 +136,7 @@ impl Shard {
             held: Default::default(),
             pressure: Default::default(),
             transaction_timers: BTreeSet::new(),
+            leaving: Default::default(),
             #[cfg(test)]
             witness: None,
         };

@@ -102,6 +102,12 @@ impl Shard {
             }
             reserved = Some((dedupe, session.durable()));
         }
+        if self.any_delayed(namespace, &publish.records) {
+            if let Some((dedupe, durable)) = reserved {
+                self.reserve_incoming(dedupe, durable);
+            }
+            return self.publish_parted(client, namespace, publish);
+        }
         self.ensure_log(namespace, provenance, &first.envelope.address);
         let routes: Vec<Arc<Route>> = publish
             .records
@@ -122,13 +128,7 @@ impl Shard {
             return Err(Refusal::Limit(what.to_owned()));
         }
         if let Some((dedupe, durable)) = reserved {
-            self.record_if(
-                durable,
-                &Decision::IncomingReserved {
-                    session: dedupe.session,
-                    packet_id: dedupe.packet_id,
-                },
-            );
+            self.reserve_incoming(dedupe, durable);
         }
         let Publish { batch, records, .. } = publish;
         let spread = routes
@@ -169,6 +169,29 @@ impl Shard {
         })
     }
 
+    fn reserve_incoming(&mut self, dedupe: Dedupe, durable: bool) {
+        self.record_if(
+            durable,
+            &Decision::IncomingReserved {
+                session: dedupe.session,
+                packet_id: dedupe.packet_id,
+            },
+        );
+    }
+
+    /// Puts a batch into the frame that nobody gets yet; returns its first sequence.
+    pub(crate) fn write_unrouted(
+        &mut self,
+        namespace: NamespaceId,
+        mut stored: StoredBatch,
+    ) -> u64 {
+        stored.batch = place_batch(stored.batch, 0, self.state.epoch);
+        let count = u32::try_from(stored.envelopes.len()).unwrap_or(u32::MAX);
+        let nobody = vec![(count, SmallVec::new())];
+        let beside = Beside::default();
+        self.write_batch(namespace, &Arc::new(stored), (0, -1), nobody, beside)
+    }
+
     /// Does it fit into a frame, with room for what is decided about it?
     fn check_size(&self, publish: &Publish) -> Result<(), Refusal> {
         let beside: usize = publish
@@ -187,7 +210,7 @@ impl Shard {
     }
 
     /// Compacted topics take no records without a key. A key comes from the address.
-    fn check_keys(
+    pub(crate) fn check_keys(
         &self,
         namespace: NamespaceId,
         provenance: Provenance,
@@ -238,7 +261,12 @@ impl Shard {
     }
 
     /// Publishing over MQTT, or to `amq.topic`, adds a bounded log to its first level, if it may have one.
-    fn ensure_log(&mut self, namespace: NamespaceId, provenance: Provenance, address: &Address) {
+    pub(crate) fn ensure_log(
+        &mut self,
+        namespace: NamespaceId,
+        provenance: Provenance,
+        address: &Address,
+    ) {
         if !matches!(provenance, Provenance::Mqtt | Provenance::AmqpTopic) {
             return;
         }
@@ -315,6 +343,7 @@ impl Shard {
             batch,
             envelopes,
             deaths,
+            hints: Vec::new(),
         });
         let mut first = self.state.next_sequence;
         if held || partition.is_some() {
@@ -568,7 +597,10 @@ fn record_key(batch: &Bytes) -> Option<Bytes> {
 }
 
 /// One record of a gathered batch as a batch of its own.
-fn single(batch: &Bytes, mut record: PublishRecord) -> Result<(Bytes, PublishRecord), Refusal> {
+pub(crate) fn single(
+    batch: &Bytes,
+    mut record: PublishRecord,
+) -> Result<(Bytes, PublishRecord), Refusal> {
     let (batch, range) = rebatch(batch, record.envelope.range).ok_or_else(|| {
         Refusal::InvalidRecord("a gathered batch that can't be taken apart".to_owned())
     })?;

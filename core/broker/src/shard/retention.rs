@@ -129,6 +129,7 @@ impl Shard {
                 for names in &self.state.namespaces {
                     sweep.lives_where(|sequence| names.retained.first_from(sequence));
                 }
+                sweep.lives_where(|sequence| self.state.delayed.first_held_from(sequence));
                 0
             }
         };

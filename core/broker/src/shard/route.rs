@@ -248,7 +248,7 @@ impl Shard {
         while let Some(exchange) = open.pop().and_then(|name| names.exchanges.get(name)) {
             let mut matched = false;
             let mut next: SmallVec<[Name; 4]> = SmallVec::new();
-            if exchange.declared.kind == ExchangeKind::Headers {
+            if exchange.routing == ExchangeKind::Headers {
                 takers.by_headers = true;
                 table.get_or_insert_with(|| headers.table());
             }

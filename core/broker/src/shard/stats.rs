@@ -48,6 +48,9 @@ impl Shard {
         stats.queues_bytes = self.pressure.queues_bytes;
         stats.memory_low = u64::from(self.pressure.all);
         stats.held_bytes = self.held.bytes();
+        stats.delayed = self.state.delayed.len() as u64;
+        let next = self.state.delayed.next(None).map_or(0, |(at_ms, _)| at_ms);
+        stats.delayed_next_ms = u64::try_from(next).unwrap_or(0);
         stats.disk_low = u64::from(self.may_publish().is_err());
         stats
     }

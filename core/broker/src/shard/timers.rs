@@ -24,6 +24,7 @@ impl Shard {
         }
         self.run_queue_timers();
         self.run_transaction_timers();
+        self.publish_due();
         if now >= self.next_retention_ms {
             self.next_retention_ms = now + IDLE_MS;
             self.watch_space();
@@ -65,7 +66,9 @@ impl Shard {
         let session = self.session_timers.first().map(|(at, _)| until(*at));
         let queue = self.queue_timers.first().map(|(at, _)| until(*at));
         let transaction = self.transaction_timers.first().map(|(at, ..)| until(*at));
+        let delayed = self.delays_due_ms().map(until);
         [
+            delayed,
             parked,
             session,
             queue,

@@ -132,6 +132,7 @@ pub(super) fn publish(
             more_routing_keys: Vec::new(),
             headers: Vec::new(),
             retain: None,
+            delay: None,
         });
     }
     Publish {

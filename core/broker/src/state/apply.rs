@@ -133,7 +133,10 @@ impl State {
             | Event::TransactionEnded { .. }
             | Event::TransactionalForgotten { .. }
             | Event::AbortedForgotten { .. } => self.apply_transaction(event, sections),
-            Event::Expires { .. } | Event::Sized { .. } => self.apply_life(event),
+            Event::Expires { .. }
+            | Event::Sized { .. }
+            | Event::Delayed { .. }
+            | Event::DelayOver { .. } => self.apply_life(event),
             Event::LinkCreated { .. }
             | Event::LinkAdvanced { .. }
             | Event::LinkDropped { .. }

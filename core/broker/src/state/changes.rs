@@ -49,6 +49,8 @@ pub(crate) enum Named {
     Alias(u64),
     Link(u64, QueueId),
     Orphan(u64),
+    /// What is published later, of a part of the sequences.
+    Delayed(u64),
 }
 
 impl Named {
@@ -211,6 +213,7 @@ impl State {
             all.extend(topics.map(|(topic, _)| Named::Retained(id, topic)));
         }
         all.extend(self.aliases.keys().map(|at| Named::Alias(*at)));
+        all.extend(self.delayed.parts().into_iter().map(Named::Delayed));
         let links = self.links.keys();
         all.extend(links.map(|(partition, queue)| Named::Link(*partition, *queue)));
         all.extend(self.orphans.keys().map(|it| Named::Orphan(*it)));

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) declared: DeclareExchange,
+    /// How it routes.
+    pub(crate) routing: ExchangeKind,
     /// Every binding's arguments, sorted, by destination and key: for listing, comparing and checkpoints.
     bindings: BTreeMap<(Destination, Bytes), SmallVec<[Table; 1]>>,
     bindings_count: usize,
@@ -26,6 +28,7 @@ impl Exchange {
     /// An exchange without bindings.
     pub(crate) fn new(declared: DeclareExchange) -> Self {
         Self {
+            routing: declared.routing().unwrap_or(ExchangeKind::Direct),
             declared,
             bindings: BTreeMap::new(),
             bindings_count: 0,
@@ -123,7 +126,7 @@ impl Exchange {
             arguments,
             ..
         } = binding;
-        match self.declared.kind {
+        match self.routing {
             ExchangeKind::Direct => self
                 .keys
                 .entry(routing_key.clone())
@@ -138,7 +141,7 @@ impl Exchange {
                 self.patterns
                     .insert(PatternKind::Amqp, &routing_key, destination.clone())?;
             }
-            ExchangeKind::Headers => {}
+            ExchangeKind::Headers | ExchangeKind::Delayed => {}
         }
         self.bindings
             .entry((destination, routing_key))
@@ -165,7 +168,7 @@ impl Exchange {
         }
         self.bindings_count -= 1;
         let (destination, routing_key) = end;
-        let key = match self.declared.kind {
+        let key = match self.routing {
             ExchangeKind::Direct => routing_key,
             ExchangeKind::Fanout => Bytes::new(),
             ExchangeKind::Topic => {
@@ -173,7 +176,7 @@ impl Exchange {
                     .remove(PatternKind::Amqp, &routing_key, &destination);
                 return true;
             }
-            ExchangeKind::Headers => return true,
+            ExchangeKind::Headers | ExchangeKind::Delayed => return true,
         };
         if let Some(destinations) = self.keys.get_mut(&key) {
             destinations.remove(destination, false);
@@ -198,11 +201,11 @@ impl Exchange {
                 destinations.each(&mut |destination, _| found(destination));
             }
         };
-        match self.declared.kind {
+        match self.routing {
             ExchangeKind::Direct => under(key),
             ExchangeKind::Fanout => under(b""),
             ExchangeKind::Topic => return self.patterns.matches(words, found),
-            ExchangeKind::Headers => {
+            ExchangeKind::Headers | ExchangeKind::Delayed => {
                 for ((destination, _), arguments) in &self.bindings {
                     if arguments.iter().any(|asked| headers_match(asked, headers)) {
                         found(destination);

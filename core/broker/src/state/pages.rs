@@ -40,6 +40,7 @@ const TRANSACTIONAL: u8 = b'w';
 const OPEN: u8 = b'x';
 const ABORTED: u8 = b'y';
 const BINDINGS: u8 = b't';
+const DELAYED: u8 = b'z';
 
 #[derive(Serialize, Deserialize)]
 struct Counters {
@@ -255,6 +256,11 @@ impl State {
                 let key = [&partition.to_be_bytes()[..], &queue.0.to_be_bytes()];
                 put(pages, LINK, &key, value);
             }
+            Named::Delayed(part) => {
+                let records: Vec<_> = self.delayed.part(*part).collect();
+                let value = (!records.is_empty()).then_some(records);
+                put(pages, DELAYED, &[&part.to_be_bytes()], value);
+            }
             Named::Orphan(partition) => {
                 let value = self.orphans.get(partition).map(|topic| (partition, topic));
                 put(pages, ORPHAN, &[&partition.to_be_bytes()], value);
@@ -419,6 +425,12 @@ impl State {
                 let (key, cleaned): (u64, Vec<(i64, i64)>) = postcard::from_bytes(value)?;
                 if let Some(partition) = state.partitions.get_mut(&key) {
                     partition.cleaned = cleaned;
+                }
+            }
+            Some(&DELAYED) => {
+                let records: Vec<(u64, i64, NamespaceId)> = postcard::from_bytes(value)?;
+                for (sequence, at_ms, namespace) in records {
+                    state.delayed.add(namespace, sequence, sequence, at_ms);
                 }
             }
             Some(&TRANSACTIONAL) => {

@@ -164,6 +164,7 @@ fn kind_of(kind: &[u8]) -> Result<ExchangeKind, Fault> {
         b"fanout" => ExchangeKind::Fanout,
         b"topic" => ExchangeKind::Topic,
         b"headers" => ExchangeKind::Headers,
+        b"x-delayed-message" => ExchangeKind::Delayed,
         other => {
             return Err(Fault::new(
                 Code::CommandInvalid,

@@ -8,7 +8,7 @@ use crate::gather::Incoming;
 use crate::rescue::{Code, Fault};
 use bytes::Bytes;
 use omnilog_auth::Operation;
-use omnilog_broker::{Command, Noun, Table, Value};
+use omnilog_broker::{Command, Delay, Noun, Table, Value};
 use omnilog_wire::Outbox;
 
 const ID: MethodId = MethodId::BASIC_PUBLISH;
@@ -70,6 +70,7 @@ impl Channel {
         if self.reply_address(&mut properties)? {
             raw = properties.to_bytes();
         }
+        let delay = delay(&properties, &headers);
         let incoming = Incoming {
             exchange: assembly.exchange,
             routing_key: assembly.routing_key,
@@ -80,6 +81,7 @@ impl Channel {
             body: assembly.body,
             body_bytes: usize::try_from(assembly.body_bytes).unwrap_or(usize::MAX),
             expires_at_ms,
+            delay,
         };
         if let Some(tx) = &self.tx {
             if incoming.exchange.is_empty() || tx.known.contains(&incoming.exchange) {
@@ -134,6 +136,34 @@ fn expiration_ms(expiration: &[u8]) -> Result<i64, Fault> {
                 ),
             )
         })
+}
+
+/// How long the message is to wait in an exchange that delays: the header `x-delay`, in milliseconds. Numbers of any type
+/// and digits in text are taken; anything else, and what is not more than 0, is no delay. Consumers see its negative, by
+/// which they tell that the message has waited, and which delays it no more.
+fn delay(properties: &Properties, headers: &Table) -> Option<Box<Delay>> {
+    let place = headers.iter().position(|(name, _)| name == "x-delay")?;
+    let (_, value) = headers.get(place)?;
+    let ms = match value {
+        Value::Int(ms) => *ms,
+        #[expect(clippy::cast_possible_truncation, reason = "saturates")]
+        Value::Float(ms) => *ms as i64,
+        Value::Decimal(scale, unscaled) => unscaled / 10i64.checked_pow(u32::from(*scale))?,
+        Value::Bytes(digits) => std::str::from_utf8(digits).ok()?.parse().ok()?,
+        _ => return None,
+    };
+    if ms <= 0 {
+        return None;
+    }
+    let mut seen = headers.clone();
+    if let Some((_, value)) = seen.get_mut(place) {
+        *value = Value::Int(-ms);
+    }
+    let properties = properties.clone().with_headers(&seen).to_bytes();
+    Some(Box::new(Delay {
+        ms,
+        properties: Some(properties),
+    }))
 }
 
 /// The keys in `CC` and `BCC`, which must be lists of text.

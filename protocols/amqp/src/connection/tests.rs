@@ -322,6 +322,7 @@ fn message(publish: &Publish, index: u32) -> Message {
     Message {
         stored: Arc::new(StoredBatch {
             deaths: Vec::new(),
+            hints: Vec::new(),
             batch: publish.batch.clone(),
             envelopes: publish
                 .records

@@ -80,6 +80,7 @@ fn message(provenance: Provenance, mapped: u16, headers: &[(&[u8], Option<&[u8]>
     Message {
         stored: Arc::new(StoredBatch {
             deaths: Vec::new(),
+            hints: Vec::new(),
             batch: builder.finish().unwrap().to_bytes(),
             envelopes: vec![Envelope {
                 address: Address::Kafka {
@@ -185,6 +186,7 @@ fn what_mqtt_wrote_comes_back_as_the_bytes_it_was() {
             qos: 1,
             retain: true,
             expires_at_ms: None,
+            delay_ms: None,
         },
         &bytes(b"client"),
         7,
@@ -193,6 +195,7 @@ fn what_mqtt_wrote_comes_back_as_the_bytes_it_was() {
     let message = Message {
         stored: Arc::new(StoredBatch {
             deaths: Vec::new(),
+            hints: Vec::new(),
             batch: publish.batch,
             envelopes: publish
                 .records

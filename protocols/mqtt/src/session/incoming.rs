@@ -4,7 +4,7 @@
 //! PUBACK and PUBREC wait until the broker says the message is durable, PUBCOMP until the removal of the packet id is.
 
 use super::alias::IncomingAliases;
-use super::{Awaited, End, Open};
+use super::{Awaited, End, Open, delayed};
 use crate::MqttConfig;
 use crate::codec::{self, Ack, PacketType, Publish, ReasonCode, Violation};
 use crate::gather::{self, Gather};
@@ -18,7 +18,14 @@ use smallvec::SmallVec;
 use std::collections::{HashSet, VecDeque};
 
 /// First levels below which clients may not publish.
-const RESERVED: [&[u8]; 5] = [b"$SYS", b"$CONTROL", b"$share", b"$queue", b"$stream"];
+const RESERVED: [&[u8]; 6] = [
+    b"$SYS",
+    b"$CONTROL",
+    b"$share",
+    b"$queue",
+    b"$stream",
+    delayed::PREFIX,
+];
 
 /// The state of what the client publishes.
 pub(super) struct Incoming {
@@ -128,6 +135,16 @@ impl Open {
         self.count(publish.qos, publish.packet_id)?;
 
         let packet_id = publish.packet_id;
+        let mut topic = topic;
+        let mut delay_ms = None;
+        if gather::first_level(&topic) == delayed::PREFIX {
+            let Some((ms, to)) = delayed::parse(&topic, now_ms) else {
+                let reason = ReasonCode::TopicNameInvalid;
+                self.flush_publishes(out);
+                return self.refuse_publish(publish.qos, packet_id, reason, out);
+            };
+            (topic, delay_ms) = (to, Some(ms));
+        }
         let clash = publish.qos == 1 && self.incoming.unreleased.contains(&packet_id);
         if clash || !self.may_publish(shared, &topic) {
             let reason = if clash {
@@ -148,6 +165,7 @@ impl Open {
                 .properties
                 .message_expiry
                 .map(|seconds| now_ms + i64::from(seconds) * 1000),
+            delay_ms,
         };
         if publish.qos == 2 || !self.incoming.gather.takes(&record) {
             self.flush_publishes(out);

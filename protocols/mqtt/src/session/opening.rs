@@ -406,6 +406,7 @@ fn will_publish(will: &LastWill, client_id: &Bytes, now_ms: i64) -> Option<Publi
             qos: will.qos,
             retain: will.retain,
             expires_at_ms: None,
+            delay_ms: None,
         },
         client_id,
         now_ms,

@@ -320,6 +320,7 @@ fn message(
             qos,
             retain,
             expires_at_ms,
+            delay_ms: None,
         },
         &Bytes::from_static(b"other"),
         1,
@@ -328,6 +329,7 @@ fn message(
     Message {
         stored: Arc::new(StoredBatch {
             deaths: Vec::new(),
+            hints: Vec::new(),
             batch: publish.batch,
             envelopes: publish
                 .records

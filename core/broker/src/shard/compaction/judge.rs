@@ -199,19 +199,21 @@ fn envelopes(bytes: &Bytes, kept: &[bool], rest: &RecordBatch) -> io::Result<Byt
         let length = u32::try_from(body.len()).map_err(io::Error::other)?;
         envelope.range = (position, length);
     }
-    // Histories move with their records.
-    let deaths = all
-        .deaths
-        .into_iter()
-        .filter(|(index, _)| kept.get(*index as usize).copied().unwrap_or(false));
-    let deaths = deaths.map(|(index, deaths)| {
+    // Histories and hints move with their records.
+    let moved = |index: u32| {
+        let stays = kept.get(index as usize).copied().unwrap_or(false);
         let before = kept.iter().take(index as usize).filter(|kept| **kept);
-        (u32::try_from(before.count()).unwrap_or(u32::MAX), deaths)
-    });
+        stays.then(|| u32::try_from(before.count()).unwrap_or(u32::MAX))
+    };
+    let deaths = all.deaths.into_iter();
+    let deaths = deaths.filter_map(|(index, deaths)| Some((moved(index)?, deaths)));
+    let hints = all.hints.into_iter();
+    let hints = hints.filter_map(|(index, hints)| Some((moved(index)?, hints)));
     let rest = StoredBatch {
         batch: Bytes::new(),
         envelopes: stay,
         deaths: deaths.collect(),
+        hints: hints.collect(),
     };
     Ok(rest.encode_beside())
 }

@@ -285,6 +285,7 @@ impl Bench {
                 more_routing_keys: Vec::new(),
                 headers: Vec::new(),
                 retain: None,
+                delay: None,
             });
         }
         let publish = Publish {

@@ -3,6 +3,8 @@
 use crate::api::QueueId;
 use crate::event::{Event, Holders};
 use crate::state::State;
+use crate::state::changes::Named;
+use crate::state::delayed::part_of;
 
 impl State {
     pub(super) fn apply_life(&mut self, event: &Event) {
@@ -42,6 +44,23 @@ impl State {
                     for (entry, bytes) in (*first..).zip(bytes) {
                         sizes.set(entry, *bytes);
                     }
+                }
+            }
+            Event::Delayed {
+                namespace,
+                first,
+                last,
+                at_ms,
+            } => {
+                for part in part_of(*first)..=part_of(*last) {
+                    self.touch(Named::Delayed(part));
+                }
+                self.delayed.add(*namespace, *first, *last, *at_ms);
+            }
+            Event::DelayOver { entries } => {
+                for due in entries {
+                    self.touch(Named::Delayed(part_of(due.1)));
+                    self.delayed.remove(*due);
                 }
             }
             _ => {}
