@@ -148,6 +148,7 @@ pub(crate) struct Shard {
     held: space::Held,
     /// Who is blocked for want of memory.
     pressure: pressure::Pressure,
+    census: stats::Census,
     /// Transactional ids by the time they are looked at: to abort what is open, or to forget them.
     transaction_timers: BTreeSet<(i64, NamespaceId, Name)>,
     /// Delayed messages on their way out.
@@ -204,6 +205,7 @@ impl Shard {
         }
         self.run_timers();
         self.gather_facts();
+        self.count();
         self.dispatch_dirty();
         self.flush_acked(false);
         self.submit();

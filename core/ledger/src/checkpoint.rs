@@ -22,7 +22,7 @@ use crate::env::Env;
 use crate::frame::Lsn;
 use crate::reserve::Reserve;
 use merge::{Given, Source, merge};
-use object::{Manifest, Object, Writer, damaged};
+use object::{Below, Manifest, Object, Writer, damaged};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -270,7 +270,7 @@ impl LocalCheckpoints {
     }
 
     /// Which of the objects below are taken in by one of so many bytes, and which it lies on; oldest first.
-    fn split(&self, below: Lsn, mut bytes: u64) -> io::Result<(Vec<Lsn>, Vec<(Lsn, u32)>)> {
+    fn split(&self, below: Lsn, mut bytes: u64) -> io::Result<(Vec<Lsn>, Vec<Below>)> {
         if below == 0 {
             return Ok((Vec::new(), Vec::new()));
         }
@@ -342,7 +342,7 @@ impl LocalCheckpoints {
 /// An object to be written.
 struct Written<'a> {
     lsn: Lsn,
-    below: Vec<(Lsn, u32)>,
+    below: Vec<Below>,
     taken_in: Vec<Lsn>,
     changes: &'a mut dyn Iterator<Item = Change>,
 }

@@ -158,7 +158,7 @@ impl Shard {
             return;
         };
         if known.provisional {
-            let settings = known.settings.clone();
+            let settings = (*known.settings).clone();
             self.record(&Decision::TopicAltered {
                 topic,
                 settings,

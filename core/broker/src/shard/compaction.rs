@@ -25,8 +25,6 @@ use std::sync::Arc;
 
 /// How long the next look at the files waits for, where nothing presses.
 const PAUSE_MS: u64 = 10_000;
-/// Queues, or partitions, that one step gathers from.
-const PART: usize = 2048;
 /// Replaced files that one round deletes.
 const RECLAIM: usize = 4;
 
@@ -55,9 +53,10 @@ struct Gathering {
     /// The newest sequence in any of the files.
     until: u64,
     facts: Facts,
-    partitions: Vec<u64>,
-    /// `None` before everything but the queues was looked at.
-    queues: Option<Vec<QueueId>>,
+    /// The next partition to look at, and where those of the beginning end.
+    partitions: (u64, u64),
+    /// The same of queues; `None` before everything but them was looked at.
+    queues: Option<(u64, u64)>,
 }
 
 impl Shard {
@@ -139,13 +138,11 @@ impl Shard {
         if clustered {
             until = self.state.next_sequence;
         }
-        let mut partitions: Vec<u64> = self.state.partitions.keys().copied().collect();
-        partitions.sort_unstable();
         self.compaction.gathering = Some(Gathering {
             files,
             until,
             facts: Facts::new(self.id, self.now.unix_ms),
-            partitions,
+            partitions: (0, self.state.next_partition),
             queues: None,
         });
     }
@@ -155,19 +152,17 @@ impl Shard {
         let Some(mut gathering) = self.compaction.gathering.take() else {
             return;
         };
-        for _ in 0..PART {
-            let Some(key) = gathering.partitions.pop() else {
-                break;
-            };
-            self.gather_log(key, &mut gathering.facts);
-        }
-        if !gathering.partitions.is_empty() {
+        let (next, end) = &mut gathering.partitions;
+        if let Some(part) = self.state.partitions.part(next, *end) {
+            for key in part {
+                self.gather_log(key, &mut gathering.facts);
+            }
             self.compaction.gathering = Some(gathering);
             return;
         }
         let until = gathering.until;
         let held = &mut gathering.facts.held;
-        let queues = gathering.queues.get_or_insert_with(|| {
+        let (next, end) = gathering.queues.get_or_insert_with(|| {
             for names in &self.state.namespaces {
                 for (_, sequence) in names.retained.all() {
                     held.insert(sequence);
@@ -184,14 +179,11 @@ impl Shard {
                     held.insert(sequence);
                 }
             }
-            let mut queues: Vec<QueueId> = self.state.queues.keys().copied().collect();
-            queues.sort_unstable();
-            queues
+            (0, self.state.next_queue)
         });
-        for _ in 0..PART {
-            let Some(id) = queues.pop() else {
-                break;
-            };
+        let part = self.state.queues.part(next, *end);
+        let complete = part.is_none();
+        for id in part.unwrap_or_default() {
             let Some(queue) = self.state.queues.get(&id) else {
                 continue;
             };
@@ -218,7 +210,7 @@ impl Shard {
                 }
             }
         }
-        if !queues.is_empty() {
+        if !complete {
             self.compaction.gathering = Some(gathering);
             return;
         }

@@ -134,6 +134,7 @@ impl Shard {
             stats: Stats::default(),
             failed: None,
             held: Default::default(),
+            census: Default::default(),
             pressure: Default::default(),
             transaction_timers: BTreeSet::new(),
             leaving: Default::default(),
@@ -181,7 +182,7 @@ impl Shard {
         self.link_reads
             .news
             .extend(self.state.links.keys().map(|(partition, _)| *partition));
-        let sessions: Vec<SessionId> = self.state.sessions.keys().copied().collect();
+        let sessions: Vec<SessionId> = self.state.sessions.keys().collect();
         for id in sessions {
             self.arm_session(id);
         }

@@ -19,6 +19,15 @@ pub(crate) struct Pressure {
     pub(crate) all: bool,
     /// What they took when last looked at.
     pub(crate) queues_bytes: u64,
+    /// Queues that may have messages in memory.
+    filled: BTreeSet<QueueId>,
+}
+
+impl Pressure {
+    /// A queue has a message in memory.
+    pub(crate) fn filled(&mut self, queue: QueueId) {
+        self.filled.insert(queue);
+    }
 }
 
 /// Is there room again under this budget?
@@ -94,8 +103,13 @@ impl Shard {
 
     /// Looks what all queues take together.
     pub(crate) fn watch_memory(&mut self) {
-        let queues = self.state.queues.values();
-        let bytes = queues.map(|queue| queue.memory_bytes).sum();
+        let queues = &self.state.queues;
+        let mut bytes = 0;
+        self.pressure.filled.retain(|id| {
+            let taken = queues.get(id).map_or(0, |queue| queue.memory_bytes);
+            bytes += taken;
+            taken > 0
+        });
         self.pressure.queues_bytes = bytes;
         let budget = self.config.memory_queues_bytes_max;
         let all = bytes > budget || (self.pressure.all && !has_drained(bytes, budget));

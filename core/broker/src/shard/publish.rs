@@ -520,6 +520,9 @@ impl Shard {
         let Some(queue) = self.state.queues.get_mut(&id) else {
             return 0;
         };
+        if queue.memory_bytes == 0 {
+            self.pressure.filled(id);
+        }
         // What passes a durable queue unheld keeps its place among the held: after all that are there by now.
         let entry = if queue.durable() {
             queue

@@ -61,7 +61,7 @@ impl Shard {
                 })
                 .collect(),
             newest: files.last().map_or(0, |file| file.id),
-            partitions: self.state.partitions.keys().copied().collect(),
+            partitions: self.state.partitions.keys().collect(),
             aliases: None,
             queues: None,
         });
@@ -143,7 +143,7 @@ impl Shard {
         }
         sweep.aliases = next;
         if next.is_none() {
-            sweep.queues = Some(self.state.queues.keys().copied().collect());
+            sweep.queues = Some(self.state.queues.keys().collect());
         }
     }
 

@@ -154,6 +154,7 @@ impl Shard {
         }
         match lease.memory {
             Some(memory) => {
+                self.pressure.filled(id);
                 queue.memory_bytes += memory.bytes;
                 queue.memory.insert(entry.0, memory);
             }

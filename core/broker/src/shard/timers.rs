@@ -46,6 +46,7 @@ impl Shard {
         if !self.dirty.is_empty()
             || !self.credited.is_empty()
             || self.compaction_presses()
+            || self.counts()
             || self.state.is_saving()
             || self.sweeps()
         {

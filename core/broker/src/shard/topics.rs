@@ -44,7 +44,7 @@ impl Shard {
             uuid: topic.uuid,
             name: topic.name.clone(),
             partitions: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
-            settings: topic.settings.clone(),
+            settings: (*topic.settings).clone(),
             provisional: topic.provisional,
             leader_epoch: i32::try_from(self.state.epoch).unwrap_or(-1),
         }
@@ -167,7 +167,7 @@ impl Shard {
     /// The compacted topics, for connections.
     pub(crate) fn compacted(&self) -> Arc<Compacted> {
         for topic in self.state.topics.keys() {
-            self.note_compacted(*topic, true);
+            self.note_compacted(topic, true);
         }
         self.compacted.clone()
     }

@@ -424,7 +424,7 @@ impl State {
             Some(&CLEANED) => {
                 let (key, cleaned): (u64, Vec<(i64, i64)>) = postcard::from_bytes(value)?;
                 if let Some(partition) = state.partitions.get_mut(&key) {
-                    partition.cleaned = cleaned;
+                    partition.cleaned = cleaned.into();
                 }
             }
             Some(&DELAYED) => {

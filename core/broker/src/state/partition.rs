@@ -16,7 +16,7 @@ pub(crate) struct Topic {
     pub(crate) name: Name,
     /// The keys of its partitions, by number.
     pub(crate) partitions: SmallVec<[u64; 2]>,
-    pub(crate) settings: LogSettings,
+    pub(crate) settings: Rare<LogSettings>,
     pub(crate) provisional: bool,
     #[serde(skip)]
     pub(crate) mark: Mark,
@@ -44,7 +44,7 @@ pub(crate) struct Partition {
     pub(crate) max_timestamp: i64,
     /// Up to where its keys were compacted, and when, oldest first. Saved beside it.
     #[serde(skip)]
-    pub(crate) cleaned: Vec<(i64, i64)>,
+    pub(crate) cleaned: Rare<Vec<(i64, i64)>>,
     /// The end of what is released to readers.
     #[serde(skip)]
     pub(crate) high_watermark: i64,
@@ -119,7 +119,7 @@ impl Partition {
             spans: SmallVec::new(),
             producers: Rare::default(),
             max_timestamp: -1,
-            cleaned: Vec::new(),
+            cleaned: Rare::default(),
             high_watermark: 0,
             recent: Rare::default(),
             linked: false,

@@ -1,5 +1,6 @@
 //! What most objects don't have: a pointer's size while it is empty.
 
+use crate::api::LogSettings;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::{Deref, DerefMut};
@@ -35,6 +36,20 @@ empty! {
     <K, V> BTreeMap<K, V>, BTreeMap::new();
     <K, V> HashMap<K, V, foldhash::fast::FixedState>,
         HashMap::with_hasher(foldhash::fast::FixedState::with_seed(0));
+}
+
+impl Empty for LogSettings {
+    const EMPTY: &'static Self = &Self {
+        retention_ms: None,
+        retention_bytes: None,
+        cleanup: None,
+        message_bytes_max: None,
+        log_append_time: None,
+        others: Vec::new(),
+    };
+    fn nothing(&self) -> bool {
+        self == Self::EMPTY
+    }
 }
 
 impl<T> Rare<T> {

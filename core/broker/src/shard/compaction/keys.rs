@@ -70,7 +70,7 @@ impl Cleaning {
             lag_ms_min: number(settings, "min.compaction.lag.ms").unwrap_or(0),
             lag_ms_max: number(settings, "max.compaction.lag.ms").unwrap_or(i64::MAX),
             tombstone_ms: number(settings, "delete.retention.ms").unwrap_or(DAY_MS),
-            points: partition.cleaned.clone(),
+            points: (*partition.cleaned).clone(),
             aborted: partition.aborted().to_vec(),
             last_batches: partition
                 .producers

@@ -23,7 +23,7 @@ impl State {
             } => {
                 self.next_session = self.next_session.max(session.0 + 1);
                 let durable = self.queues.get(queue).is_some_and(Queue::durable);
-                let open = self.sessions.get_or_insert_with(*session, || Session {
+                let made = || Session {
                     id: *session,
                     namespace: *namespace,
                     client_id: client_id.clone(),
@@ -41,7 +41,10 @@ impl State {
                     cut_off_at_ms: None,
                     waiting: Default::default(),
                     mark: Default::default(),
-                });
+                };
+                let Some(open) = self.sessions.get_or_insert_with(*session, made) else {
+                    return;
+                };
                 self.changes.touch(open);
                 open.expiry = *expiry;
                 open.expires_at_ms = None;

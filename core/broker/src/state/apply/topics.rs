@@ -46,7 +46,7 @@ impl State {
                     namespace: *namespace,
                     name: name.clone(),
                     partitions: keys.into_iter().collect(),
-                    settings: settings.clone(),
+                    settings: settings.clone().into(),
                     provisional: *provisional,
                     mark: Default::default(),
                 };
@@ -60,7 +60,7 @@ impl State {
             } => {
                 if let Some(topic) = self.topics.get_mut(topic) {
                     self.changes.touch(topic);
-                    topic.settings = settings.clone();
+                    topic.settings = settings.clone().into();
                     topic.provisional = *provisional;
                 }
             }
