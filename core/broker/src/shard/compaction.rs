@@ -154,11 +154,14 @@ impl Shard {
         };
         let (next, end) = &mut gathering.partitions;
         if let Some(part) = self.state.partitions.part(next, *end) {
+            let complete = *next >= *end;
             for key in part {
                 self.gather_log(key, &mut gathering.facts);
             }
-            self.compaction.gathering = Some(gathering);
-            return;
+            if !complete {
+                self.compaction.gathering = Some(gathering);
+                return;
+            }
         }
         let until = gathering.until;
         let held = &mut gathering.facts.held;
@@ -182,7 +185,7 @@ impl Shard {
             (0, self.state.next_queue)
         });
         let part = self.state.queues.part(next, *end);
-        let complete = part.is_none();
+        let complete = *next >= *end;
         for id in part.unwrap_or_default() {
             let Some(queue) = self.state.queues.get(&id) else {
                 continue;
