@@ -133,7 +133,7 @@ final class KafkaTransactions {
         List<String> all = new ArrayList<>();
         try (KafkaProducer<String, String> writer = producer(at, "writer")) {
             writer.beginTransaction();
-            for (int i = 0; i < 100; i++) {
+            for (int i = 0; i < 50; i++) {
                 writer.send(new ProducerRecord<>(source, Integer.toString(i)));
                 all.add(Integer.toString(i));
             }
@@ -141,7 +141,7 @@ final class KafkaTransactions {
         }
         TopicPartition partition = new TopicPartition(source, 0);
         int done = 0;
-        for (int life = 0; done < 100; life++) {
+        for (int life = 0; done < 50; life++) {
             check(life < 20, "all is copied");
             // Every second life ends in the middle of a transaction, and the next takes over.
             try (KafkaConsumer<String, String> consumer = consumer(at, "copier", "read_committed")) {
@@ -149,11 +149,11 @@ final class KafkaTransactions {
                 consumer.subscribe(List.of(source));
                 List<ConsumerRecord<String, String>> batch = new ArrayList<>();
                 long until = System.nanoTime() + 30_000_000_000L;
-                while (batch.size() < 20) {
+                while (batch.size() < 25) {
                     check(System.nanoTime() < until, "records come within 30 s");
                     consumer.poll(Duration.ofMillis(200)).forEach(batch::add);
                 }
-                batch = batch.subList(0, 20);
+                batch = batch.subList(0, 25);
                 copier.beginTransaction();
                 long next = 0;
                 for (ConsumerRecord<String, String> record : batch) {
@@ -168,7 +168,7 @@ final class KafkaTransactions {
                 } else {
                     copier.commitTransaction();
                     copier.close();
-                    done += 20;
+                    done += 25;
                 }
             }
         }
