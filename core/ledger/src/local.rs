@@ -9,7 +9,7 @@ use crate::format::{
 use crate::frame::{Frame, Lsn, Place};
 use crate::journal::{Class, Completion, FileInfo, Journal, JournalError, Pushed, Space};
 use crate::open_index::OpenIndex;
-use crate::prepare::Preparer;
+use crate::prepare::{Ahead, Preparer};
 use crate::reader::{Contents, SectionReader, Shelf, ShelfFile};
 use crate::recovery::{self, Recovery, RecoveryError};
 use crate::reserve::{self, Reserve, Taker};
@@ -77,6 +77,7 @@ pub struct LocalJournal {
     checkpoints: Arc<LocalCheckpoints>,
     space: Space,
     prepared_elsewhere: bool,
+    ahead: Arc<Ahead>,
     clusters: Arc<Clusters>,
     reserve: Arc<Reserve>,
 }
@@ -166,6 +167,7 @@ impl LocalJournal {
             checkpoints,
             space: Space::Plenty,
             prepared_elsewhere: false,
+            ahead: Arc::default(),
             clusters,
             reserve,
             options,
@@ -190,7 +192,8 @@ impl LocalJournal {
         let bytes = self.options.file_bytes;
         let spare = self.spare.clone();
         let reserve = self.reserve.clone();
-        Preparer::new(&self.env, self.dir.clone(), bytes, spare, reserve)
+        let ahead = self.ahead.clone();
+        Preparer::new(&self.env, self.dir.clone(), bytes, spare, reserve, ahead)
     }
 
     fn path(&self, id: u32) -> PathBuf {
@@ -205,6 +208,7 @@ impl LocalJournal {
             let mut spare = self.spare.lock();
             if let Some(spare) = spare.take() {
                 self.env.files.rename(&spare, &path)?;
+                self.ahead.taken();
                 return Ok(path);
             }
         }
@@ -259,6 +263,7 @@ impl LocalJournal {
             capacity: file.len()?.max(self.options.file_bytes),
             file,
         };
+        self.ahead.set_room(self.room_for(0));
         Ok(())
     }
 
@@ -418,6 +423,7 @@ impl LocalJournal {
             return Err(self.poison(error));
         }
         self.active.position += self.group.len() as u64;
+        self.ahead.set_room(self.room_for(0));
         self.group.clear();
         let last = self.next_lsn - 1;
         if self.group_frames > 0 {

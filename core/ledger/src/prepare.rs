@@ -5,13 +5,38 @@ use crate::reserve::Reserve;
 use parking_lot::Mutex;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 
 /// Zeros are written in pieces of this size.
 const PIECE: usize = 1 << 20;
 
+/// What the journal and the preparer of its next file know of each other.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead {
+    /// Bytes that the journal's file has room for.
+    room: AtomicU64,
+    /// Whoever prepares.
+    thread: OnceLock<Thread>,
+}
+
+impl Ahead {
+    /// The journal's file has this much room now.
+    pub(crate) fn set_room(&self, bytes: u64) {
+        self.room.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The spare file was taken: the next one is wanted.
+    pub(crate) fn taken(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+}
+
 /// Prepares a journal's next file. A real server calls [`Preparer::step`] on a thread, pausing between calls so that the
-/// journal's syncs don't queue behind it.
+/// journal's syncs don't queue behind it, unless it [hurries](Preparer::hurries).
 #[derive(Debug)]
 pub struct Preparer {
     env: Env,
@@ -19,6 +44,7 @@ pub struct Preparer {
     file_bytes: u64,
     spare: Arc<Mutex<Option<PathBuf>>>,
     reserve: Arc<Reserve>,
+    ahead: Arc<Ahead>,
     filling: Option<(Arc<dyn File>, u64)>,
     zeros: Vec<u8>,
 }
@@ -30,6 +56,7 @@ impl Preparer {
         file_bytes: u64,
         spare: Arc<Mutex<Option<PathBuf>>>,
         reserve: Arc<Reserve>,
+        ahead: Arc<Ahead>,
     ) -> Self {
         Self {
             env: env.clone(),
@@ -37,9 +64,25 @@ impl Preparer {
             file_bytes,
             spare,
             reserve,
+            ahead,
             filling: None,
             zeros: vec![0; PIECE],
         }
+    }
+
+    /// This thread calls it: it is unparked when the next file is wanted.
+    pub fn attend(&self) {
+        self.ahead.thread.get_or_init(std::thread::current);
+    }
+
+    /// Is the journal's own file so nearly full that the next one might come too late? A journal that has to write it
+    /// by itself does nothing else meanwhile.
+    pub fn hurries(&self) -> bool {
+        let left = |(_, at): &(_, u64)| self.file_bytes.saturating_sub(*at);
+        let Some(left) = self.filling.as_ref().map(left) else {
+            return false;
+        };
+        left + self.file_bytes / 8 > self.ahead.room.load(Ordering::Relaxed)
     }
 
     /// Writes the next piece. Returns whether there is more to do; `false` if a file is ready. When it fails, most

@@ -8,7 +8,8 @@
 mod support;
 
 use omnilog_ledger::{
-    Class, Frame, Journal, JournalError, LocalJournal, LogRange, RecoveryError, ShardId, Space,
+    Class, Frame, Journal, JournalError, JournalOptions, LocalJournal, LogRange, RecoveryError,
+    ShardId, Space,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -296,6 +297,37 @@ fn the_file_ahead_is_prepared_elsewhere() {
     }
     assert!(preparer.step().is_err());
     assert_eq!(used(&files), 3);
+}
+
+#[test]
+fn the_file_ahead_is_hurried_only_while_it_would_come_too_late() {
+    let (_, env) = disk(1);
+    let options = JournalOptions {
+        file_bytes: 8 << 20,
+        ..options()
+    };
+    let opened = LocalJournal::open(&env, Path::new("/data"), options, Arc::new(|| {}));
+    let (mut journal, _) = opened.unwrap();
+    let mut preparer = journal.preparer();
+    assert!(!preparer.hurries(), "it is there");
+    let fill = |journal: &mut LocalJournal, until: &dyn Fn(&LocalJournal) -> bool| {
+        while !until(journal) {
+            push(journal, 100_000);
+            journal.submit().unwrap();
+        }
+    };
+    fill(&mut journal, &|journal| journal.files().len() == 2);
+    for _ in 0..2 {
+        assert!(preparer.step().unwrap(), "pieces of a megabyte");
+    }
+    assert!(
+        !preparer.hurries(),
+        "six to write while there is room for eight"
+    );
+    fill(&mut journal, &|journal| journal.room() < (6 << 20));
+    assert!(preparer.hurries());
+    while preparer.step().unwrap() {}
+    assert!(!preparer.hurries());
 }
 
 #[test]

@@ -115,8 +115,10 @@ impl Running {
         spawn(
             "journal-prepare",
             Box::new(move || {
+                preparer.attend();
                 while !stopping.load(Ordering::Relaxed) {
                     match preparer.step() {
+                        Ok(true) if preparer.hurries() => {}
                         Ok(true) => std::thread::sleep(PREPARE_PAUSE),
                         // Ready, or there is no space: the space marks speak of that.
                         Ok(false) | Err(_) => std::thread::park_timeout(PREPARE_LOOK),
