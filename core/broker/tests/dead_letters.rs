@@ -116,3 +116,42 @@ async fn an_expired_message_is_read_from_disk_and_published_again_after_a_restar
     drop(peer);
     stop(running).await;
 }
+
+#[tokio::test]
+async fn what_comes_back_to_a_full_queue_that_refuses_is_not_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path());
+    let mut peer = Peer::join(&running);
+    let declare = DeclareQueue {
+        name: text("full"),
+        durable: true,
+        exclusive: false,
+        auto_delete: false,
+        arguments: vec![
+            (text("x-max-length"), Value::Int(1)),
+            (text("x-overflow"), Value::Bytes(text("reject-publish"))),
+        ],
+    };
+    peer.ask(Command::DeclareQueue(declare)).await.unwrap();
+    let mut worker = Peer::join(&running);
+    worker.consume("full").await;
+    for value in ["1", "2"] {
+        peer.publish(amqp("", "full"), value).await;
+        worker.delivery().await;
+    }
+    worker.ask(Command::Cancel(ConsumerKey(1))).await.unwrap();
+    assert_eq!(peer.publish(amqp("", "full"), "3").await.outcomes, []);
+    drop(worker);
+    let back = async {
+        while ready(&mut peer, "full").await < 3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), back)
+        .await
+        .unwrap();
+    let refused = peer.publish(amqp("", "full"), "4").await;
+    assert_eq!(refused.outcomes, [Routed::Rejected]);
+    drop(peer);
+    stop(running).await;
+}

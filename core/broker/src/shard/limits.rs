@@ -133,12 +133,14 @@ impl Shard {
 }
 
 impl Queue {
-    /// How many of its released entries are too many; by bytes, at least one.
+    /// How many of its released entries are too many; by bytes, at least one. Where new messages are refused none are:
+    /// what comes back may go over the limit.
     fn over(&self, released: u64) -> u64 {
         let Some(policy) = self.policy.as_deref() else {
             return 0;
         };
-        if policy.length_max.is_none() && policy.bytes_max.is_none() {
+        let unlimited = policy.length_max.is_none() && policy.bytes_max.is_none();
+        if unlimited || policy.overflow != Overflow::DropHead {
             return 0;
         }
         let unreleased: u64 = if self.ready.is_empty() {
