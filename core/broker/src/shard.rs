@@ -100,7 +100,7 @@ pub(crate) struct Shard {
     completed: BTreeMap<Lsn, Lsn>,
     effects: VecDeque<Pending>,
     /// Records up to this sequence may be read.
-    released: u64,
+    pub(crate) released: u64,
 
     /// Queues to dispatch before the step ends.
     dirty: Vec<QueueId>,
@@ -110,7 +110,7 @@ pub(crate) struct Shard {
     /// Groups that have got credit for which consumers wait.
     credited: Vec<(ClientId, CreditGroup)>,
     /// It was stopped: nothing is decided or dispatched any more.
-    stopped: bool,
+    pub(crate) stopped: bool,
     /// Clients with parcels to put into their mailboxes.
     posting: Vec<ClientId>,
     /// Fetches that wait for more, and their deadlines.
@@ -134,7 +134,7 @@ pub(crate) struct Shard {
     /// Records that dead letters need read.
     exhumations: Vec<Exhumation>,
     /// How many of them are under way, by queue.
-    exhuming: IdMap<QueueId, usize>,
+    pub(crate) exhuming: IdMap<QueueId, usize>,
     /// Queues by the time something of theirs is due: an entry's, or their own.
     queue_timers: BTreeSet<(i64, QueueId)>,
     /// Somebody waits for what this step writes.

@@ -13,6 +13,7 @@
 )]
 
 mod amqp;
+mod ends;
 mod facts;
 mod finish;
 mod kafka;

@@ -55,10 +55,36 @@ impl World {
             self.ask(at, Ask::Whatever, Command::Bind(binding("keys", queue)));
         }
         self.declare_exchange(at, "fan");
+        self.set_up_roundabout(at);
         self.ask(at, Ask::Whatever, Command::Bind(binding("fan", STEADY)));
     }
 
-    fn declare_exchange(&mut self, at: usize, exchange: &'static str) {
+    /// An exchange whose messages go to another's queues if nothing fits, and one that matches headers.
+    fn set_up_roundabout(&mut self, at: usize) {
+        let alternate = (name("alternate-exchange"), Value::Bytes(name("fan")));
+        let narrow = ("narrow", ExchangeKind::Direct, vec![alternate]);
+        for (exchange, kind, arguments) in [narrow, ("heads", ExchangeKind::Headers, Vec::new())] {
+            let declare = DeclareExchange {
+                name: name(exchange),
+                kind,
+                durable: true,
+                auto_delete: false,
+                internal: false,
+                arguments,
+            };
+            self.ask(at, Ask::Whatever, Command::DeclareExchange(declare));
+        }
+        let mut bind = binding("narrow", WORK);
+        self.ask(at, Ask::Whatever, Command::Bind(bind.clone()));
+        bind.source = name("heads");
+        bind.arguments = vec![
+            (name("x-match"), Value::Bytes(name("all"))),
+            (name("one"), Value::Int(1)),
+        ];
+        self.ask(at, Ask::Whatever, Command::Bind(bind));
+    }
+
+    pub(super) fn declare_exchange(&mut self, at: usize, exchange: &'static str) {
         let declare = DeclareExchange {
             name: name(exchange),
             kind: ExchangeKind::Fanout,
@@ -73,7 +99,7 @@ impl World {
     pub(super) fn act_amqp(&mut self, at: usize) {
         let chaos = CHAOS[self.random.random_range(0..CHAOS.len())];
         let exchange = EXCHANGES[self.random.random_range(0..EXCHANGES.len())];
-        match self.random.random_range(0..40) {
+        match self.random.random_range(0..50) {
             0..10 => {
                 let (publish, ask) = self.message(at);
                 self.ask(at, ask, Command::Publish(publish));
@@ -150,6 +176,7 @@ impl World {
                 }
                 self.ask(at, Ask::Whatever, Command::PurgeQueue(name(queue)));
             }
+            40.. => self.act_on_ends(at),
             _ => {
                 self.leave(at);
                 self.join(at);
@@ -164,7 +191,10 @@ impl World {
     fn message(&mut self, at: usize) -> (Publish, Ask) {
         let chaos = CHAOS[self.random.random_range(0..CHAOS.len())];
         let keyed = ["k0", "k1", "k2", "k3"][self.random.random_range(0..4)];
-        let (exchange, key, queue) = match self.random.random_range(0..9) {
+        let (exchange, key, queue) = match self.random.random_range(0..12) {
+            9 => ("narrow", "key", Some(WORK)),
+            10 => ("narrow", "no", Some(STEADY)),
+            11 => ("heads", "no", Some(WORK)),
             6..9 => ("keys", keyed, Some(KEYED)),
             0 => ("", STEADY, Some(STEADY)),
             1 => ("", WORK, Some(WORK)),
@@ -185,6 +215,11 @@ impl World {
         if queue == Some(KEYED) {
             for record in &mut publish.records {
                 record.envelope.priority = self.random.random_range(0..PRIORITY_MAX + 2);
+            }
+        }
+        if exchange == "heads" {
+            for record in &mut publish.records {
+                record.headers = vec![(name("one"), Value::Int(1)), (name("two"), Value::Int(2))];
             }
         }
         if queue.is_none() && self.chance(30) {
@@ -222,7 +257,7 @@ impl World {
         self.ask(at, ask, Command::Atomic(commands));
     }
 
-    fn consume(&mut self, at: usize, queue: &'static str, credit: u32, no_ack: bool) {
+    pub(super) fn consume(&mut self, at: usize, queue: &'static str, credit: u32, no_ack: bool) {
         self.peers[at].consumers += 1;
         let consumer = ConsumerKey(self.peers[at].consumers);
         let consume = Consume {

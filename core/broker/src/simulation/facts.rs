@@ -1,6 +1,7 @@
 //! What the clients know: what was sent, what was acknowledged, what was seen. Every check is made from their side.
 
 use crate::api::*;
+use crate::simulation::ends::Ends;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Queues of which every message is followed: by AMQP name, and the steady session's.
@@ -49,6 +50,8 @@ pub(super) struct Facts {
     gone: BTreeSet<(QueueId, EntryId)>,
     /// What was settled in one transaction with a message's publishing.
     bound: BTreeMap<u64, Vec<(QueueId, EntryId)>>,
+    /// Entries that end before they are consumed.
+    pub(super) ends: Ends,
     /// Group offsets: those asked for, and which of them was acknowledged last.
     pub(super) commits: Vec<i64>,
     pub(super) committed: Option<usize>,
@@ -58,6 +61,8 @@ pub(super) struct Facts {
     pub(super) newest_of_lane: BTreeMap<u16, u64>,
     /// Its entries that were delivered.
     pub(super) seen_of_lane: BTreeSet<u64>,
+    /// What the last consumer of a queue got last, with nothing else going on.
+    last_drained: BTreeMap<&'static str, EntryId>,
     /// What the last consumer of the queue with priorities got last: priority and entry.
     drained: Option<(std::cmp::Reverse<u8>, EntryId)>,
     /// Transactions.
@@ -227,6 +232,13 @@ impl Facts {
         }
     }
 
+    /// A queue without an order of its own is drained: what came back is in its old place.
+    pub(super) fn drained_in_order(&mut self, name: &'static str, entry: EntryId) {
+        if let Some(before) = self.last_drained.insert(name, entry) {
+            assert!(before < entry, "{name}: {entry} comes after {before}");
+        }
+    }
+
     /// A session gets an entry: nobody else has begun it.
     pub(super) fn check_begun(&self, queue: QueueId, entry: EntryId, session: SessionId) {
         if let Some(by) = self.begun.get(&(queue, entry)) {
@@ -281,6 +293,18 @@ impl Facts {
     pub(super) fn settled(&mut self, queue: QueueId, entry: EntryId) {
         if self.followed.contains_key(&queue) {
             self.gone.insert((queue, entry));
+        }
+    }
+
+    /// A message has left a queue, by a frame that was seen.
+    pub(super) fn ended(&mut self, name: &'static str, id: u64) {
+        self.tried.insert((name, id));
+        for (queue, known) in &self.followed {
+            if *known == name
+                && let Some(entry) = self.messages.get(&(*queue, id))
+            {
+                self.gone.insert((*queue, *entry));
+            }
         }
     }
 

@@ -23,6 +23,7 @@ impl World {
         self.finish_transactions(0);
         self.read_all(0);
         self.drain_queues(1);
+        self.drain_ends(1);
         self.calm();
         let life = self.life.as_ref().unwrap();
         assert!(

@@ -186,10 +186,8 @@ impl World {
     pub(super) fn end_life(&mut self) {
         let dice = self.random.random_range(0..10);
         if dice < 2 && !self.harmed {
-            let count = self.life.as_ref().map_or(0, |life| life.inputs.len());
-            self.step(count);
             self.input(Input::Stop);
-            self.step(1);
+            self.step(usize::MAX);
             // Without space even a stop can't be noted.
             self.clean = self
                 .life
@@ -328,6 +326,7 @@ impl World {
                 peer.inbox.extend(parcels);
             }
         }
+        self.check_ends(&keyed);
         self.check_modes(keyed);
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::api::*;
 use crate::server::Parcel;
-use crate::simulation::facts::{KEYED, RANKED};
+use crate::simulation::ends::BRIEF;
+use crate::simulation::facts::{KEYED, RANKED, SESSION};
 use crate::simulation::world::World;
 use crate::state::order::{Mode, lane};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +71,11 @@ impl World {
         let Some(envelope) = delivery.message.envelope() else {
             return;
         };
+        if let Some(name) = name.filter(|name| ![RANKED, KEYED, BRIEF, SESSION].contains(name))
+            && self.peers[at].draining
+        {
+            self.facts.drained_in_order(name, delivery.entry);
+        }
         if name == Some(RANKED) && self.peers[at].draining {
             self.facts.drained(envelope.priority, delivery.entry);
         }

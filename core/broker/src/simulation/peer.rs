@@ -38,6 +38,10 @@ pub(super) enum Ask {
     Retain(Name, usize),
     Settle(Vec<(QueueId, EntryId)>),
     Follow(&'static str),
+    /// A queue in which entries end, with no promise for what is published to it.
+    Ending(&'static str),
+    /// Messages and the queues that take them, or refuse them by their limits.
+    Ends(Vec<u64>, &'static [&'static str]),
     Got,
     Session,
     /// Which transactional id.
@@ -321,6 +325,13 @@ impl World {
             (Ask::Follow(name), Ok(Reply::Queue(info))) => {
                 self.facts.followed.insert(info.queue, name);
             }
+            (Ask::Ending(name), Ok(Reply::Queue(info))) => self.ending(name, info.queue),
+            (Ask::Ends(ids, takers), Ok(Reply::Published(published))) => {
+                self.published_ending(&ids, takers, &published);
+            }
+            (Ask::Ends(..), Err(refusal)) if refusal != Refusal::DiskFull || !self.tight => {
+                panic!("refused: {refusal}");
+            }
             (Ask::Got, Ok(Reply::Got(Some((delivery, _))))) => self.delivered(at, &delivery),
             (Ask::Session, result) => self.session_opened(at, result),
             (Ask::Assign(packet), Ok(Reply::Step(true))) => self.assigned(at, packet),
@@ -373,6 +384,7 @@ impl World {
                 .check_begun(delivery.queue, delivery.entry, session);
         }
         self.check_rank(at, delivery);
+        self.check_ending(delivery, id);
         let redelivered = (!mqtt).then_some(delivery.redelivered);
         self.facts
             .delivered(delivery.queue, delivery.entry, id, redelivered);
@@ -407,7 +419,8 @@ impl World {
             .collect();
         if settlement != Settlement::Requeue {
             for held in &settled {
-                if let Some(id) = held.id {
+                let dead = settlement == Settlement::Reject && !self.dies_of_refusal(held.queue);
+                if let Some(id) = held.id.filter(|_| !dead) {
                     self.facts.trying(held.queue, id);
                 }
             }

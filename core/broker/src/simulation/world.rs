@@ -334,6 +334,7 @@ impl World {
         }
         self.set_up_topics(0);
         self.set_up_queues(2);
+        self.set_up_ends(2);
         self.calm();
         self.set_up_session(5);
         self.calm();

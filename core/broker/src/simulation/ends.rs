@@ -1,0 +1,342 @@
+//! Entries that end before they are consumed: queues with limits and times, and where their dead letters go.
+
+use crate::api::*;
+use crate::shard::Shard;
+use crate::simulation::messages;
+use crate::simulation::peer::Ask;
+use crate::simulation::world::World;
+use rand::RngExt;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where dead letters lie.
+const DEAD: &str = "dead";
+/// Queues whose entries end, each in its own way.
+const SHORT: &str = "short";
+const SLIM: &str = "slim";
+const STRICT: &str = "strict";
+const FULL: &str = "full";
+pub(super) const BRIEF: &str = "brief";
+const TRIED: &str = "tried";
+const ENDING: [&str; 6] = [SHORT, SLIM, STRICT, FULL, BRIEF, TRIED];
+/// Each is the other's dead letters' queue.
+const ROUND: [&str; 2] = ["round-a", "round-b"];
+
+const SHORT_MAX: u64 = 4;
+const SLIM_BYTES_MAX: u64 = 500;
+const STRICT_MAX: u64 = 3;
+const FULL_BYTES_MAX: u64 = 600;
+const BRIEF_TTL_MS: i64 = 1500;
+const TRIES_MAX: u32 = 2;
+
+fn name(name: &'static str) -> Name {
+    Name::from_static(name.as_bytes())
+}
+
+fn arguments(queue: &str) -> Table {
+    let int = |key: &'static str, value: u64| (name(key), Value::Int(value.try_into().unwrap()));
+    let text = |key: &'static str, value: &'static str| (name(key), Value::Bytes(name(value)));
+    let letters = text("x-dead-letter-exchange", "letters");
+    let overflow = |how| text("x-overflow", how);
+    match queue {
+        SHORT => vec![int("x-max-length", SHORT_MAX), letters],
+        SLIM => vec![int("x-max-length-bytes", SLIM_BYTES_MAX), letters],
+        STRICT => vec![
+            int("x-max-length", STRICT_MAX),
+            overflow("reject-publish-dlx"),
+            letters,
+        ],
+        FULL => vec![
+            int("x-max-length-bytes", FULL_BYTES_MAX),
+            overflow("reject-publish"),
+            letters,
+        ],
+        BRIEF => vec![
+            int("x-message-ttl", BRIEF_TTL_MS.unsigned_abs()),
+            int("x-max-priority", 2),
+            letters,
+        ],
+        TRIED => vec![int("x-delivery-limit", TRIES_MAX.into()), letters],
+        "round-a" => vec![
+            int("x-max-length", 2),
+            text("x-dead-letter-exchange", ""),
+            text("x-dead-letter-routing-key", ROUND[1]),
+        ],
+        "round-b" => vec![
+            int("x-message-ttl", 400),
+            text("x-dead-letter-exchange", ""),
+            text("x-dead-letter-routing-key", ROUND[0]),
+        ],
+        _ => Vec::new(),
+    }
+}
+
+/// What is known of entries that end.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    /// The queues, by incarnation.
+    queues: BTreeMap<QueueId, &'static str>,
+    /// Dead letters that were seen: of which queue and message, and which entry they are.
+    letters: BTreeMap<(&'static str, u64), EntryId>,
+    /// Refused by a queue, without a dead letter.
+    refused: BTreeSet<u64>,
+    /// When a message was sent.
+    sent_ms: BTreeMap<u64, i64>,
+}
+
+impl World {
+    pub(super) fn set_up_ends(&mut self, at: usize) {
+        for exchange in ["letters", "ending"] {
+            self.declare_exchange(at, exchange);
+        }
+        for queue in ENDING.into_iter().chain(ROUND).chain([DEAD]) {
+            let declare = Command::DeclareQueue(DeclareQueue {
+                name: name(queue),
+                durable: true,
+                exclusive: false,
+                auto_delete: false,
+                arguments: arguments(queue),
+            });
+            let ask = match queue {
+                DEAD | "round-a" | "round-b" => Ask::Ending(queue),
+                _ => Ask::Follow(queue),
+            };
+            self.ask(at, ask, declare);
+        }
+        let source = |queue| if queue == DEAD { "letters" } else { "ending" };
+        for queue in [DEAD, SHORT, SLIM, BRIEF, TRIED] {
+            self.ask(
+                at,
+                Ask::Whatever,
+                Command::Bind(Binding {
+                    source: name(source(queue)),
+                    destination: Destination::Queue(name(queue)),
+                    routing_key: name("key"),
+                    arguments: Vec::new(),
+                }),
+            );
+        }
+    }
+
+    /// A queue without a promise to whoever publishes to it is there.
+    pub(super) fn ending(&mut self, queue: &'static str, id: QueueId) {
+        self.facts.ends.queues.insert(id, queue);
+    }
+
+    /// A client does something with queues whose entries end.
+    pub(super) fn act_on_ends(&mut self, at: usize) {
+        let queues = [
+            SHORT, SLIM, STRICT, FULL, BRIEF, TRIED, DEAD, ROUND[0], ROUND[1],
+        ];
+        let queue = queues[self.random.random_range(0..queues.len())];
+        match self.random.random_range(0..10) {
+            0..6 => self.publish_ending(at),
+            6..9 => {
+                let credit = self.random.random_range(1..5);
+                self.consume(at, queue, credit, false);
+            }
+            _ => self.ask(at, Ask::Got, Command::Get(name(queue), false)),
+        }
+    }
+
+    fn publish_ending(&mut self, at: usize) {
+        let (exchange, key, takers): (_, _, &[&'static str]) = match self.random.random_range(0..7)
+        {
+            0..3 => ("ending", "key", &[SHORT, SLIM, BRIEF, TRIED]),
+            3 => ("", STRICT, &[STRICT]),
+            4 => ("", FULL, &[FULL]),
+            5 => ("", BRIEF, &[BRIEF]),
+            _ => ("", ROUND[0], &[]),
+        };
+        let count = self.random.random_range(1..4);
+        let publisher = self.peers[at].publisher(1);
+        let ids = self.facts.number(publisher, count);
+        let address = Address::Amqp {
+            exchange: name(exchange),
+            routing_key: name(key),
+        };
+        let (padding, now) = (self.padding(), self.unix_ms());
+        let mut publish = messages::publish(&ids, padding, now, &address, &name("amqp"), 1);
+        for (record, id) in publish.records.iter_mut().zip(&ids) {
+            record.envelope.priority = self.random.random_range(0..4);
+            self.facts.ends.sent_ms.insert(*id, now);
+        }
+        self.ask(at, Ask::Ends(ids, takers), Command::Publish(publish));
+    }
+
+    /// What was published to queues that may refuse it has its answer.
+    pub(super) fn published_ending(
+        &mut self,
+        ids: &[u64],
+        takers: &[&'static str],
+        published: &Published,
+    ) {
+        for (index, id) in ids.iter().enumerate() {
+            let outcome = published.outcomes.get(index).copied();
+            let outcome = outcome.unwrap_or(Routed::Taken);
+            for queue in takers {
+                match (*queue, outcome) {
+                    (FULL, Routed::Rejected) => {
+                        self.facts.ends.refused.insert(*id);
+                    }
+                    // Refused, it is a dead letter.
+                    (STRICT, Routed::Rejected) | (_, Routed::Taken) => {
+                        self.facts.expect(queue, &[*id]);
+                    }
+                    (queue, outcome) => panic!("{queue}: {id} is {outcome:?}"),
+                }
+            }
+        }
+    }
+
+    /// May an entry be settled for good by being refused? Else it must be among the dead letters.
+    pub(super) fn dies_of_refusal(&self, queue: QueueId) -> bool {
+        let name = self.facts.followed.get(&queue);
+        name.is_none_or(|name| !ENDING.contains(name))
+    }
+
+    /// A delivery has been read.
+    pub(super) fn check_ending(&mut self, delivery: &Delivery, id: Option<u64>) {
+        let Some(id) = id else { return };
+        let of = |known: &BTreeMap<QueueId, &'static str>| known.get(&delivery.queue).copied();
+        if let Some(queue) = of(&self.facts.followed).filter(|queue| ENDING.contains(queue)) {
+            let letter = self.facts.ends.letters.get(&(queue, id));
+            assert_eq!(letter, None, "{queue}: {id} is delivered and a dead letter");
+            assert!(
+                !self.facts.ends.refused.contains(&id),
+                "{queue}: {id} was refused, and is delivered"
+            );
+            assert!(
+                queue != TRIED || delivery.returned_count <= TRIES_MAX,
+                "{queue}: {id} came back {} times",
+                delivery.returned_count
+            );
+        }
+        let Some(queue) = of(&self.facts.ends.queues) else {
+            return;
+        };
+        let deaths = delivery.message.deaths();
+        if queue == DEAD {
+            let deaths = deaths.expect("a dead letter has a history");
+            self.buried(delivery.entry, id, deaths);
+        } else if let Some(deaths) = deaths {
+            let by_hand = |death: &Death| death.reason == DeathReason::Rejected;
+            let round = deaths.deaths.iter().any(|death| death.queue == queue);
+            assert!(
+                !round || deaths.deaths.iter().any(by_hand),
+                "{queue}: {id} goes round for ever: {deaths:?}"
+            );
+        }
+    }
+
+    /// A dead letter is seen.
+    fn buried(&mut self, entry: EntryId, id: u64, deaths: &Deaths) {
+        let Some(death) = deaths.deaths.first() else {
+            panic!("{id} died nowhere");
+        };
+        let from = ENDING.into_iter().find(|queue| death.queue == *queue);
+        let from = from.expect("a queue that has dead letters");
+        assert_eq!(
+            (deaths.deaths.len(), death.count),
+            (1, 1),
+            "{from}: {id} died once"
+        );
+        assert_eq!(deaths.first.queue, death.queue);
+        let fits = match death.reason {
+            DeathReason::Rejected => true,
+            DeathReason::Expired => from == BRIEF,
+            DeathReason::MaxLen => [SHORT, SLIM, STRICT].contains(&from),
+            DeathReason::DeliveryLimit => from == TRIED,
+        };
+        assert!(fits, "{from}: {id} died of {:?}", death.reason);
+        if death.reason == DeathReason::Expired {
+            let sent = self.facts.ends.sent_ms[&id];
+            assert!(
+                death.time_ms >= sent + BRIEF_TTL_MS,
+                "{from}: {id} was sent at {sent} and expired at {}",
+                death.time_ms
+            );
+        }
+        let other = self.facts.ends.letters.insert((from, id), entry);
+        assert!(
+            other.is_none_or(|other| other == entry),
+            "{from}: {id} is twice among the dead letters: {other:?} and {entry}"
+        );
+        self.facts.ended(from, id);
+    }
+
+    /// A step was taken: limits hold, nothing late was delivered, and what is counted is there.
+    pub(super) fn check_ends(&self, delivered: &[(QueueId, EntryId)]) {
+        // Once it has stopped, nothing is dropped any more.
+        let runs = |shard: &&Shard| shard.failure().is_none() && !shard.stopped;
+        let Some(shard) = self.shard().filter(runs) else {
+            return;
+        };
+        let now = self.unix_ms();
+        for (id, entry) in delivered {
+            let queue = shard.state.queues.get(id);
+            let deadline = queue.and_then(|queue| queue.deadline(entry.0));
+            assert!(
+                deadline.is_none_or(|at| at == 0 || at > now),
+                "{id}: {entry} is delivered at {now}, and expired at {deadline:?}"
+            );
+        }
+        for (id, name) in &self.facts.followed {
+            let Some(queue) = shard.state.queues.get(id) else {
+                continue;
+            };
+            let reading = shard.exhuming.contains_key(id);
+            let released = queue
+                .ready
+                .iter()
+                .take_while(|entry| *entry <= shard.released);
+            let released = released.count() as u64;
+            // Nobody ever had these: they are not there by having come back.
+            let fresh = queue.delivered_below.max(queue.suspect_below);
+            let fresh = queue.ready.iter().filter(|entry| *entry >= fresh).count() as u64;
+            match *name {
+                SHORT => assert!(
+                    reading || released <= SHORT_MAX,
+                    "{name}: {released} entries"
+                ),
+                STRICT => assert!(fresh <= STRICT_MAX, "{name}: {fresh} entries"),
+                _ => {}
+            }
+            let Some(sizes) = &queue.sizes else { continue };
+            let ready = |(entry, _): &(u64, u64)| queue.ready.contains(*entry);
+            let sum: u64 = sizes.all().filter(ready).map(|(_, bytes)| bytes).sum();
+            assert_eq!(sizes.ready, sum, "{name}: bytes are miscounted");
+            let known = |entry| queue.holds(entry) || queue.acked.contains(entry);
+            assert!(
+                sizes.all().all(|(entry, _)| known(entry)),
+                "{name}: what is gone is still counted"
+            );
+            let unreleased = queue.ready.len() > released;
+            match *name {
+                SLIM => assert!(
+                    reading || unreleased || sum <= SLIM_BYTES_MAX,
+                    "{name}: {sum} bytes"
+                ),
+                FULL => assert!(fresh == 0 || queue.ready.len() > fresh || sum <= FULL_BYTES_MAX),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes all that is left, dead letters last.
+    pub(super) fn drain_ends(&mut self, at: usize) {
+        for queue in ENDING {
+            self.consume(at, queue, 0, false);
+        }
+        self.calm();
+        self.consume(at, DEAD, 0, false);
+        self.calm();
+        let Some(shard) = self.shard() else { return };
+        for queue in shard.state.queues.values() {
+            let known = self.facts.followed.get(&queue.id);
+            if known.is_some_and(|name| ENDING.contains(name)) {
+                assert_eq!(queue.ready.len(), 0, "{known:?} is drained");
+                assert_eq!(queue.deadlines, None, "{known:?}: times of what is gone");
+            }
+        }
+    }
+}
