@@ -73,6 +73,7 @@ pub(crate) fn broker_config(settings: &Settings) -> BrokerConfig {
         window_bytes_default: topics.window_bytes_default,
         log_none: names(&topics.log_none),
         expose: names(&topics.expose),
+        hold_links: names(&topics.hold_links),
         message_bytes_max: topics.message_bytes_max,
         tail_bytes_max: memory.tail_bytes_max,
         mailbox_bytes_max: memory.mailbox_bytes_max,

@@ -62,6 +62,7 @@ use omnilog_ledger::{Journal, Lsn, Section, ShardId};
 use release::{Effect, Pending};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+pub(crate) use topics::name_matches;
 #[cfg(test)]
 pub(crate) use windows::WindowJob;
 pub(crate) use windows::Windowed;

@@ -93,3 +93,56 @@ async fn a_queue_that_retention_has_passed_goes_on_where_the_log_begins() {
     assert_eq!(take(&mut peer).await, "after", "and nothing twice");
     running.stop().unwrap();
 }
+
+async fn hold(peer: &mut Peer, value: &str) -> Result<Reply, Refusal> {
+    let settings = LogSettings {
+        retention_bytes: Some(1),
+        others: vec![(HOLD.to_owned(), value.to_owned())],
+        ..LogSettings::default()
+    };
+    let topic = TopicRef::Name(Bytes::from_static(b"orders"));
+    peer.ask(Command::AlterTopic(topic, settings)).await
+}
+
+/// Where the log starts once retention, which looks every second, has moved that to this offset or further.
+async fn log_start(peer: &mut Peer, at_least: i64) -> i64 {
+    for _ in 0..100 {
+        let newest = peer.append("orders", b"k", "another").await.base_offset;
+        let start = peer.fetch("orders", newest).await.log_start_offset;
+        if start >= at_least {
+            return start;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("retention has not come to {at_least}")
+}
+
+#[tokio::test]
+async fn a_log_that_holds_for_links_keeps_what_they_have_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path());
+    let mut peer = Peer::join(&running);
+    peer.declare("orders").await;
+    peer.append("orders", b"k", "0").await;
+    assert!(
+        hold(&mut peer, "sometimes").await.is_err(),
+        "no such setting"
+    );
+    hold(&mut peer, "links").await.unwrap();
+    for number in 1..AHEAD + 20 {
+        peer.append("orders", b"k", &number.to_string()).await;
+    }
+    // What was read goes, and no more than that however long it takes.
+    let ahead = AHEAD.cast_signed();
+    assert_eq!(log_start(&mut peer, ahead).await, ahead);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(log_start(&mut peer, ahead).await, ahead);
+    // Without the setting retention takes what it wants.
+    hold(&mut peer, "none").await.unwrap();
+    assert!(log_start(&mut peer, ahead + 1).await > ahead);
+    drop(peer);
+    tokio::task::spawn_blocking(|| running.stop())
+        .await
+        .unwrap()
+        .unwrap();
+}

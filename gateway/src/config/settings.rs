@@ -154,6 +154,7 @@ pub(crate) struct TopicSettings {
     pub(crate) auto_names_max: u64,
     pub(crate) log_none: Vec<String>,
     pub(crate) expose: Vec<String>,
+    pub(crate) hold_links: Vec<String>,
 }
 
 impl Default for TopicSettings {
@@ -168,6 +169,7 @@ impl Default for TopicSettings {
             auto_names_max: 1_000_000,
             log_none: Vec::new(),
             expose: Vec::new(),
+            hold_links: Vec::new(),
         }
     }
 }

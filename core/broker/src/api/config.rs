@@ -1,6 +1,7 @@
 //! What the composition root decides for a broker.
 
-use crate::api::Name;
+use crate::api::{LogSettings, Name};
+use crate::shard::name_matches;
 use serde::{Deserialize, Serialize};
 
 /// When writes are acknowledged.
@@ -68,6 +69,29 @@ pub struct BrokerConfig {
     pub delayed_messages_max: u64,
     /// The longest that a message may be delayed, in milliseconds.
     pub delay_ms_max: i64,
+    /// Topics whose logs keep what links have not read, where they don't say so themselves: names, or prefixes ending
+    /// in `*`.
+    pub hold_links: Vec<Name>,
+}
+
+/// The topic setting by which a log keeps what links have not read: `links`, or `none`.
+pub const HOLD: &str = "omnilog.hold";
+
+impl BrokerConfig {
+    /// Does a topic's log keep what links have not read?
+    pub fn holds_for_links(&self, topic: &Name, settings: &LogSettings) -> bool {
+        let own = settings.others.iter().find(|(name, _)| name == HOLD);
+        own.map_or_else(
+            || self.holds_by_default(topic),
+            |(_, value)| value == "links",
+        )
+    }
+
+    /// The same for a topic that says nothing itself.
+    pub fn holds_by_default(&self, topic: &Name) -> bool {
+        let mut patterns = self.hold_links.iter();
+        patterns.any(|pattern| name_matches(pattern, topic))
+    }
 }
 
 impl Default for BrokerConfig {
@@ -100,6 +124,7 @@ impl Default for BrokerConfig {
             transactional_id_expiration_ms: 7 * DAY_MS,
             delayed_messages_max: 5_000_000,
             delay_ms_max: 3660 * DAY_MS,
+            hold_links: Vec::new(),
         }
     }
 }

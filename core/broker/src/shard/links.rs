@@ -3,6 +3,7 @@
 
 mod advance;
 mod budget;
+mod hold;
 mod read;
 
 pub(crate) use read::LinkReads;

@@ -333,6 +333,12 @@ fn check_settings(settings: &LogSettings) -> Result<(), Refusal> {
             )));
         }
     }
+    let hold = settings.others.iter().find(|(name, _)| name == HOLD);
+    if hold.is_some_and(|(_, value)| value != "links" && value != "none") {
+        return Err(Refusal::InvalidSetting(format!(
+            "{HOLD} must be links or none"
+        )));
+    }
     if settings.message_bytes_max.is_some_and(|bytes| bytes < 0) {
         return Err(Refusal::InvalidSetting(
             "max.message.bytes must be at least 0".to_owned(),

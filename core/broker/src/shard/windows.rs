@@ -19,6 +19,8 @@ struct Window {
     bytes: Option<u64>,
     /// Everything that can go goes.
     reclaim: bool,
+    /// From here on all stays, for links.
+    held_from: i64,
 }
 
 /// A look at where in a file a log's window begins.
@@ -30,6 +32,7 @@ pub(crate) struct WindowJob {
     until: i64,
     since_ms: Option<i64>,
     bytes_over: u64,
+    held_from: i64,
 }
 
 /// What was seen.
@@ -42,6 +45,8 @@ pub(crate) struct Windowed {
     bytes: u64,
     /// The time of the first batch that stays.
     oldest_ms: Option<i64>,
+    /// From here on all stayed for links.
+    held_from: i64,
 }
 
 /// How a partition stood when it was looked at last.
@@ -51,6 +56,8 @@ pub(crate) struct Looked {
     next_offset: i64,
     /// The first batch's time.
     oldest_ms: i64,
+    /// From where on all stayed for links.
+    held_from: i64,
 }
 
 impl WindowJob {
@@ -62,6 +69,7 @@ impl WindowJob {
             offset: self.from,
             bytes: 0,
             oldest_ms: None,
+            held_from: self.held_from,
         };
         let range = LogRange {
             partition: self.partition,
@@ -96,7 +104,7 @@ impl Shard {
         std::mem::take(&mut self.windows.jobs)
     }
 
-    fn window(&self, topic: &Topic) -> Option<Window> {
+    fn window(&self, topic: &Topic, partition: &Partition) -> Option<Window> {
         let settings = &topic.settings;
         // Of a compacted log only keys decide what stays.
         if settings.cleanup == Some(CleanupPolicy::Compact) {
@@ -113,6 +121,7 @@ impl Shard {
             bytes: u64::try_from(keep_bytes).ok(),
             // When the disk fills, logs that nobody asked for go first.
             reclaim: self.blocked && topic.provisional,
+            held_from: self.held_from(topic, partition),
         })
     }
 
@@ -126,7 +135,7 @@ impl Shard {
                 continue;
             }
             let topic = self.state.topics.get(&partition.topic);
-            let Some(window) = topic.and_then(|topic| self.window(topic)) else {
+            let Some(window) = topic.and_then(|topic| self.window(topic, partition)) else {
                 continue;
             };
             let (start, bytes) = self.whole_spans(partition, &window, newest);
@@ -163,7 +172,8 @@ impl Shard {
                 .bytes
                 .is_some_and(|keep| bytes.saturating_sub(span.bytes) >= keep);
             let reclaimed = window.reclaim && span.file != newest;
-            if !(old || over || reclaimed) || end > partition.last_stable_offset() {
+            let stays = window.held_from.min(partition.last_stable_offset());
+            if !(old || over || reclaimed) || end > stays {
                 break;
             }
             bytes -= span.bytes;
@@ -184,7 +194,12 @@ impl Shard {
         let aged = window
             .since_ms
             .is_some_and(|since| looked.is_none_or(|looked| looked.oldest_ms < since));
-        if !(aged || over > 0 && grown) {
+        let freed = looked.is_none_or(|looked| looked.held_from != window.held_from);
+        if !(aged || over > 0 && (grown || freed)) || window.held_from <= span.first_offset {
+            return None;
+        }
+        // What stays for links was looked at, however old it is.
+        if window.held_from != i64::MAX && !grown && !freed {
             return None;
         }
         let next = partition.spans.get(1).map(|next| next.first_offset);
@@ -192,7 +207,11 @@ impl Shard {
             partition: partition.key,
             file: span.file,
             from: span.first_offset,
-            until: next.unwrap_or(i64::MAX).min(partition.last_stable_offset()),
+            until: next
+                .unwrap_or(i64::MAX)
+                .min(partition.last_stable_offset())
+                .min(window.held_from),
+            held_from: window.held_from,
             since_ms: window.since_ms,
             bytes_over: over,
         })
@@ -204,15 +223,19 @@ impl Shard {
             self.windows.looked.remove(&seen.partition);
             return;
         };
+        // A link may have begun behind what was looked at.
+        let topic = self.state.topics.get(&partition.topic);
+        let held = topic.map_or(i64::MAX, |topic| self.held_from(topic, partition));
         let looked = self.windows.looked.entry(seen.partition).or_default();
         looked.busy = false;
+        looked.held_from = seen.held_from;
         looked.next_offset = partition.next_offset;
         looked.oldest_ms = seen.oldest_ms.unwrap_or(i64::MIN);
         let same = partition
             .spans
             .first()
             .is_some_and(|span| span.first_offset == seen.from);
-        if same && seen.offset > partition.log_start {
+        if same && seen.offset > partition.log_start && seen.offset <= held {
             self.record(&Decision::LogStartCut {
                 partition: seen.partition,
                 offset: seen.offset,

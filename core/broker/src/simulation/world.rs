@@ -68,6 +68,11 @@ impl World {
             retention_ms_default: [7 * 24 * 60 * 60 * 1000, 20_000][random.random_range(0..2)],
             unclustered_files_max: [1, 4, 32][random.random_range(0..3)],
             window_bytes_default: [2000, 20_000][random.random_range(0..2)],
+            hold_links: if random.random_bool(0.5) {
+                vec![Name::from_static(b"*")]
+            } else {
+                Vec::new()
+            },
             shared_by_key: random.random_bool(0.5),
             transactional_id_expiration_ms: [60_000, 1 << 40][random.random_range(0..2)],
             durability: if random.random_bool(0.2) {

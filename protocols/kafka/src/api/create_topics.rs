@@ -181,8 +181,8 @@ fn fill(call: &Call<'_>, slot: &mut CreatableTopicResult, info: &TopicInfo) {
             let own = setting
                 .of(&info.settings)
                 .map(|value| (value, settings::Source::Topic));
-            let (value, source) =
-                own.unwrap_or_else(|| setting.default(&call.context.config.broker, false));
+            let (value, source) = own
+                .unwrap_or_else(|| setting.default(&call.context.config.broker, &info.name, false));
             CreatableTopicConfigs::default()
                 .with_name(settings::name_text(setting))
                 .with_value(Some(text(value)))

@@ -108,7 +108,7 @@ impl DescribeConfigs {
         info: &TopicInfo,
     ) -> DescribeConfigsResourceResult {
         let own = setting.of(&info.settings);
-        let default = setting.default(&call.context.config.broker, info.provisional);
+        let default = setting.default(&call.context.config.broker, &info.name, info.provisional);
         let mut synonyms = Vec::new();
         if self.synonyms {
             synonyms.extend(

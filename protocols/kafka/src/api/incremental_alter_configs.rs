@@ -82,7 +82,7 @@ fn altered(
                 let value = value.ok_or(InvalidSetting::Null(setting.name))?;
                 let current = setting.of(&settings).unwrap_or_else(|| {
                     setting
-                        .default(&call.context.config.broker, info.provisional)
+                        .default(&call.context.config.broker, &info.name, info.provisional)
                         .0
                 });
                 let list = setting.with_items(&current, value, operation == APPEND)?;

@@ -1,7 +1,7 @@
 //! Topic settings in Kafka's spelling: their names, types, defaults and what each says.
 
 use kafka_protocol::protocol::StrBytes;
-use omnilog_broker::{BrokerConfig, CleanupPolicy, LogSettings};
+use omnilog_broker::{BrokerConfig, CleanupPolicy, HOLD, LogSettings, Name};
 
 use super::text;
 
@@ -112,6 +112,8 @@ settings! {
         "How long a record of a compacted topic stays uncompacted at least.";
     "min.insync.replicas" Int "min.insync.replicas" = "1" []
         "Kept for clients that set it: a record is acknowledged when the journal is durable.";
+    "omnilog.hold" String "topics.hold_links" = "none" ["none" "links"]
+        "With links: the log keeps what queues and sessions have not read, whatever the retention; a full disk refuses producers.";
     "preallocate" Boolean "log.preallocate" = "false" []
         "Kept for clients that set it: the journal's files are always preallocated.";
     "retention.bytes" Long "log.retention.bytes" = "-1" []
@@ -139,13 +141,19 @@ impl Setting {
 
     /// The value of a topic that says nothing itself, and whether the server's configuration
     /// decides it.
-    pub(super) fn default(&self, broker: &BrokerConfig, provisional: bool) -> (String, Source) {
+    pub(super) fn default(
+        &self,
+        broker: &BrokerConfig,
+        topic: &Name,
+        provisional: bool,
+    ) -> (String, Source) {
         let value = match self.name {
             "retention.ms" if provisional => broker.window_ms_default.to_string(),
             "retention.bytes" if provisional => broker.window_bytes_default.to_string(),
             "retention.ms" => broker.retention_ms_default.to_string(),
             "retention.bytes" => broker.retention_bytes_default.to_string(),
             "max.message.bytes" => broker.message_bytes_max.to_string(),
+            HOLD if broker.holds_by_default(topic) => "links".to_owned(),
             _ => self.default.to_owned(),
         };
         let source = if value == self.default {
