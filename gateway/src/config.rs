@@ -10,5 +10,6 @@ mod tests;
 
 pub(crate) use load::load;
 pub(crate) use settings::{
-    Durability, ListenerSettings, LogFormat, LogSettings, ProtocolName, Settings, TlsSettings,
+    Durability, ListenerSettings, LogFormat, LogSettings, MappingSettings, ProtocolName, Settings,
+    TlsSettings,
 };

@@ -1,8 +1,8 @@
 //! The journal and the broker over it.
 
-use crate::config::{Durability, Settings};
+use crate::config::{Durability, MappingSettings, Settings};
 use anyhow::{Context, anyhow};
-use omnilog_broker::{Broker, BrokerConfig, Name, Running};
+use omnilog_broker::{Broker, BrokerConfig, MappingRule, Name, Running};
 use omnilog_ledger::{Env, JournalOptions};
 use tracing::info;
 
@@ -49,6 +49,16 @@ impl Engine {
     }
 }
 
+fn rule(rule: &MappingSettings) -> MappingRule {
+    MappingRule {
+        filter: rule.filter.clone(),
+        topic: Name::from(rule.topic.clone()),
+        key: rule.key.clone(),
+        partition_key: rule.partition_key.clone(),
+        partitions: rule.partitions,
+    }
+}
+
 /// The broker's settings.
 pub(crate) fn broker_config(settings: &Settings) -> BrokerConfig {
     let names = |names: &[String]| -> Vec<Name> {
@@ -74,6 +84,12 @@ pub(crate) fn broker_config(settings: &Settings) -> BrokerConfig {
         log_none: names(&topics.log_none),
         expose: names(&topics.expose),
         hold_links: names(&topics.hold_links),
+        mapping: topics.mapping.iter().map(rule).collect(),
+        catch_all: Name::from(topics.catch_all.clone()),
+        catch_all_partitions: topics.catch_all_partitions,
+        catch_all_partition_key: topics.catch_all_partition_key.clone(),
+        auto_names_principal_max: topics.auto_names_principal_max,
+        auto_names_per_s_max: topics.auto_names_per_s_max,
         message_bytes_max: topics.message_bytes_max,
         tail_bytes_max: memory.tail_bytes_max,
         mailbox_bytes_max: memory.mailbox_bytes_max,

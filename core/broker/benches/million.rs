@@ -333,6 +333,7 @@ fn create(topic: &str) -> Command {
         partitions: Some(1),
         settings: LogSettings::default(),
         validate_only: false,
+        path_template: None,
     })
 }
 

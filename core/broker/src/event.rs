@@ -316,6 +316,16 @@ pub(crate) enum Event {
     DelayOver {
         entries: Vec<(i64, u64)>,
     },
+    /// A topic that was just made has this path template, for ever.
+    PathTemplateSet {
+        topic: TopicId,
+        template: String,
+    },
+    /// A topic that was just made came of this principal's publishing.
+    AutoNamed {
+        topic: TopicId,
+        principal: Name,
+    },
 }
 
 /// The durable queues that hold a record.

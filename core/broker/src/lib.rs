@@ -9,6 +9,7 @@ pub mod api;
 pub mod bench;
 mod event;
 mod link;
+mod mapping;
 mod partitioner;
 pub mod path;
 pub mod route;
@@ -19,6 +20,8 @@ mod shard;
 mod simulation;
 mod state;
 mod tail;
+pub mod template;
 
 pub use api::*;
+pub use mapping::{RuleError, check_rules};
 pub use server::{Broker, Client, Running, StartError};

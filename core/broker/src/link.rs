@@ -3,6 +3,7 @@
 use crate::api::{Address, Envelope, Name, Provenance, StoredBatch};
 use crate::shard::BatchFields;
 use crate::state::transactions::Aborted;
+use crate::template::PathTemplate;
 use bytes::{Bytes, BytesMut};
 use omnilog_ledger::{LogRange, Section, SectionReader};
 use omnilog_record::{HEADER_BYTES, RecordBatch};
@@ -11,11 +12,19 @@ use std::sync::Arc;
 /// A batch may expand to this much.
 const EXPANDED_BYTES_MAX: usize = 64 << 20;
 
+/// The topic that Kafka clients wrote to, as far as it makes their records' paths.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origin {
+    pub(crate) topic: Name,
+    /// None: the default one.
+    pub(crate) template: Option<Arc<PathTemplate>>,
+}
+
 /// A read that links of a partition want done.
 #[derive(Debug)]
 pub(crate) struct LinkJob {
     pub(crate) partition: u64,
-    pub(crate) topic: Name,
+    pub(crate) origin: Origin,
     /// From this offset.
     pub(crate) from: i64,
     /// Up to this one, exclusively.
@@ -72,7 +81,9 @@ impl LinkJob {
                     continue;
                 }
                 let base = (*base_offset, *base_sequence);
-                pulled.batches.extend(take_apart(stored, base, &self.topic));
+                pulled
+                    .batches
+                    .extend(take_apart(stored, base, &self.origin));
             }
             return pulled;
         }
@@ -95,7 +106,7 @@ impl LinkJob {
                     let base = (section.base_offset, section.base_sequence);
                     pulled
                         .batches
-                        .extend(take_apart(&stored, base, &self.topic));
+                        .extend(take_apart(&stored, base, &self.origin));
                 }
             }
             Err(error) => {
@@ -130,7 +141,7 @@ pub(crate) fn stored_batch(section: &Section) -> StoredBatch {
 pub(crate) fn take_apart(
     stored: &StoredBatch,
     (base_offset, base_sequence): (i64, u64),
-    topic: &Name,
+    origin: &Origin,
 ) -> Option<PulledBatch> {
     if !stored.envelopes.is_empty() {
         let numbers = |delta: i32| {
@@ -177,7 +188,7 @@ pub(crate) fn take_apart(
         let position = u32::try_from(HEADER_BYTES + range.start).ok()?;
         let length = u32::try_from(range.len()).ok()?;
         envelopes.push(kafka_envelope(
-            topic,
+            origin,
             record.key.map(Bytes::copy_from_slice),
             (position, length),
         ));
@@ -205,13 +216,22 @@ fn deltas(stored: &StoredBatch) -> Option<Vec<i32>> {
     deltas.collect()
 }
 
-/// The envelope of a record that a Kafka client wrote: its headers are all the user's.
-fn kafka_envelope(topic: &Name, key: Option<Bytes>, range: (u32, u32)) -> Envelope {
-    Envelope {
-        address: Address::Kafka {
-            topic: topic.clone(),
+/// The envelope of a record that a Kafka client wrote: its headers are all the user's. A key that the topic's template
+/// does not fit has the default path.
+fn kafka_envelope(origin: &Origin, key: Option<Bytes>, range: (u32, u32)) -> Envelope {
+    let path = origin
+        .template
+        .as_ref()
+        .and_then(|template| template.path(key.as_deref()));
+    let address = match path {
+        Some(topic) => Address::Mqtt { topic },
+        None => Address::Kafka {
+            topic: origin.topic.clone(),
             key,
         },
+    };
+    Envelope {
+        address,
         provenance: Provenance::Kafka,
         publisher: Name::new(),
         properties: Bytes::new(),

@@ -23,6 +23,7 @@ mod limits;
 mod links;
 mod listing;
 mod open;
+mod placement;
 mod pressure;
 mod publish;
 mod queue_subscriptions;
@@ -44,6 +45,7 @@ mod turns;
 mod windows;
 
 use crate::api::*;
+use crate::mapping::Mapping;
 use crate::server::{Input, Parcel};
 use crate::shard::links::LinkReads;
 use crate::state::{IdMap, State};
@@ -80,6 +82,7 @@ pub(crate) struct Now {
 pub(crate) struct Shard {
     id: ShardId,
     config: Arc<BrokerConfig>,
+    mapping: Mapping,
     journal: Box<dyn Journal>,
     random: Box<dyn FnMut() -> u64 + Send>,
     pub(crate) state: State,
@@ -236,7 +239,7 @@ impl Shard {
             } => {
                 tracing::debug!(%client, protocol = info.protocol, peer = info.peer, "joined");
                 self.clients
-                    .insert(client, ClientState::new(namespace, mailbox));
+                    .insert(client, ClientState::new(namespace, info.principal, mailbox));
                 if let Some(reason) = self.blocked_for(client) {
                     self.send(client, Event::Blocked(reason));
                 }

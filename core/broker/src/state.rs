@@ -13,6 +13,7 @@ pub(crate) mod objects;
 pub(crate) mod order;
 pub(crate) mod pages;
 pub(crate) mod partition;
+pub(crate) mod placed;
 pub(crate) mod policy;
 pub(crate) mod queue;
 pub(crate) mod rare;
@@ -25,6 +26,8 @@ pub(crate) mod small_map;
 pub(crate) mod transactions;
 
 use crate::api::*;
+use crate::link::Origin;
+use crate::template::PathTemplate;
 use foldhash::fast::FixedState;
 use namespace::Namespace;
 use objects::Objects;
@@ -69,6 +72,9 @@ pub(crate) struct State {
     pub(crate) changes: changes::Changes,
     /// Records that are published later.
     pub(crate) delayed: delayed::Delayed,
+    /// Path templates of topics that don't have the default one, and of such orphans.
+    pub(crate) templates: BTreeMap<TopicId, Arc<PathTemplate>>,
+    pub(crate) orphan_templates: BTreeMap<u64, Arc<PathTemplate>>,
 }
 
 /// A run of sequences that stand for records stored under other numbers.
@@ -155,15 +161,19 @@ impl State {
             .is_some_and(|alias| alias.partition == 0)
     }
 
-    /// The name of the topic that a partition belongs, or belonged, to.
-    pub(crate) fn name_of(&self, partition: u64) -> Name {
+    /// The topic that a partition belongs, or belonged, to: what its records' paths are made of.
+    pub(crate) fn origin_of(&self, partition: u64) -> Origin {
         let known = self.partitions.get(&partition);
-        known
-            .and_then(|partition| self.topics.get(&partition.topic))
-            .map(|topic| &topic.name)
-            .or_else(|| self.orphans.get(&partition))
-            .cloned()
-            .unwrap_or_default()
+        if let Some(topic) = known.and_then(|partition| self.topics.get(&partition.topic)) {
+            return Origin {
+                topic: topic.name.clone(),
+                template: self.templates.get(&topic.id).cloned(),
+            };
+        }
+        Origin {
+            topic: self.orphans.get(&partition).cloned().unwrap_or_default(),
+            template: self.orphan_templates.get(&partition).cloned(),
+        }
     }
 
     /// A number for this set of holders, and whether it is new.

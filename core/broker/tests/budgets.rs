@@ -126,6 +126,7 @@ async fn when_the_reserve_is_used_up_what_was_decided_waits_and_is_told_when_the
         partitions: Some(1),
         settings: LogSettings::default(),
         validate_only: false,
+        path_template: None,
     };
     peer.ask(Command::CreateTopic(create)).await.unwrap();
     peer.append("log", b"k", "v").await;

@@ -53,6 +53,7 @@ async fn a_compacted_topic_refuses_records_without_a_key() {
         partitions: Some(1),
         settings,
         validate_only: false,
+        path_template: None,
     };
     peer.ask(Command::CreateTopic(create)).await.unwrap();
     for compression in [Compression::None, Compression::Zstd, Compression::Snappy] {

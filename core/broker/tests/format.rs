@@ -108,6 +108,7 @@ async fn write_the_fixture() {
             ..LogSettings::default()
         },
         validate_only: false,
+        path_template: None,
     };
     peer.ask(Command::CreateTopic(create)).await.unwrap();
     let exchange = DeclareExchange {

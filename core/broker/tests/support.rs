@@ -31,13 +31,17 @@ pub fn start_small(dir: &Path) -> Running {
 }
 
 pub fn start_with(dir: &Path, config: BrokerConfig) -> Running {
+    try_start(dir, config).expect("a broker")
+}
+
+pub fn try_start(dir: &Path, config: BrokerConfig) -> Result<Running, StartError> {
     let options = JournalOptions {
         file_bytes: 4 << 20,
         low_bytes: 1 << 20,
         reserve_bytes: 1 << 19,
         ..JournalOptions::default()
     };
-    Broker::start(&Env::real(), dir, options, config).expect("a broker")
+    Broker::start(&Env::real(), dir, options, config)
 }
 
 pub struct Peer {
@@ -231,25 +235,30 @@ impl Peer {
 }
 
 pub fn message(address: Address, value: &str) -> Publish {
+    gathered(&[(address, value)])
+}
+
+/// Several publishes of one first level or exchange, gathered.
+pub fn gathered(messages: &[(Address, &str)]) -> Publish {
     let mut builder = BatchBuilder::new(BatchOptions::default());
-    let headers: [Header<'_>; 0] = [];
-    let appended = builder
-        .append(&NewRecord {
-            timestamp: now_ms(),
-            key: None,
-            value: Some(Pieces::One(value.as_bytes())),
-            headers,
-        })
-        .unwrap();
-    let provenance = match &address {
-        Address::Mqtt { .. } => Provenance::Mqtt,
-        _ => Provenance::AmqpExchange,
-    };
-    Publish {
-        batch: builder.finish().unwrap().to_bytes(),
-        records: vec![PublishRecord {
+    let mut records = Vec::new();
+    for (address, value) in messages {
+        let headers: [Header<'_>; 0] = [];
+        let appended = builder
+            .append(&NewRecord {
+                timestamp: now_ms(),
+                key: key(address).as_deref(),
+                value: Some(Pieces::One(value.as_bytes())),
+                headers,
+            })
+            .unwrap();
+        let provenance = match address {
+            Address::Mqtt { .. } => Provenance::Mqtt,
+            _ => Provenance::AmqpExchange,
+        };
+        records.push(PublishRecord {
             envelope: Envelope {
-                address,
+                address: address.clone(),
                 provenance,
                 publisher: Bytes::from_static(b"tester"),
                 properties: Bytes::new(),
@@ -264,9 +273,26 @@ pub fn message(address: Address, value: &str) -> Publish {
             headers: Vec::new(),
             retain: None,
             delay: None,
-        }],
+        });
+    }
+    Publish {
+        batch: builder.finish().unwrap().to_bytes(),
+        records,
         wait: Wait::Durable,
         dedupe: None,
+    }
+}
+
+/// The key that a protocol gives what is published to an address.
+fn key(address: &Address) -> Option<Vec<u8>> {
+    match address {
+        Address::Mqtt { topic } => {
+            let slash = topic.iter().position(|byte| *byte == b'/')?;
+            topic.get(slash + 1..).map(<[u8]>::to_vec)
+        }
+        Address::Amqp { exchange, .. } if exchange.is_empty() => None,
+        Address::Amqp { routing_key, .. } => path::kafka_key(routing_key).map(|key| key.to_vec()),
+        Address::Kafka { .. } => None,
     }
 }
 
@@ -282,9 +308,9 @@ pub fn amqp(exchange: &'static str, key: &'static str) -> Address {
     }
 }
 
-pub fn mqtt(topic: &'static str) -> Address {
+pub fn mqtt(topic: &str) -> Address {
     Address::Mqtt {
-        topic: Bytes::from_static(topic.as_bytes()),
+        topic: Bytes::copy_from_slice(topic.as_bytes()),
     }
 }
 

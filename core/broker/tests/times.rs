@@ -37,6 +37,7 @@ async fn the_first_record_of_the_greatest_time_is_found_wherever_it_lies() {
         partitions: Some(1),
         settings: LogSettings::default(),
         validate_only: false,
+        path_template: None,
     };
     peer.ask(Command::CreateTopic(create)).await.unwrap();
     for late in [5, 9, 7, 9, 8] {

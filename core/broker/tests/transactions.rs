@@ -28,6 +28,7 @@ async fn create(peer: &mut Peer, name: &'static str) {
         partitions: Some(2),
         settings: LogSettings::default(),
         validate_only: false,
+        path_template: None,
     };
     peer.ask(Command::CreateTopic(create)).await.unwrap();
 }

@@ -58,6 +58,7 @@ pub(crate) async fn topics(State(admin): State<Admin>, Query(page): Query<Page>)
             "name": text(&topic.name),
             "topic": topic.topic.0,
             "provisional": topic.provisional,
+            "path_template": topic.path_template,
             "partition_count": topic.partition_count,
             "partitions": partitions.collect::<Vec<_>>(),
         })

@@ -18,6 +18,7 @@ pub(super) fn check(settings: &Settings, places: &Places) -> Result<(), ConfigEr
         checker.user(name, user)?;
     }
     checker.numbers(settings)?;
+    checker.mapping(settings)?;
     checker.log(settings)
 }
 
@@ -188,6 +189,25 @@ impl Checker<'_> {
         Ok(())
     }
 
+    /// Rules that have an inverse, each for a topic of its own.
+    fn mapping(&self, settings: &Settings) -> Result<(), ConfigError> {
+        for (number, rule) in settings.topics.mapping.iter().enumerate() {
+            let partitions = rule.partitions.unwrap_or(1);
+            if !(1..=10_000).contains(&partitions) {
+                let key = format!("topics.mapping.{number}.partitions");
+                return self.refuse(&key, "must be from 1 to 10000");
+            }
+        }
+        match omnilog_broker::check_rules(&crate::engine::broker_config(settings)) {
+            Ok(()) => Ok(()),
+            Err((Some(rule), error)) => {
+                let key = format!("topics.mapping.{rule}.{}", error.key);
+                self.refuse(&key, error.message)
+            }
+            Err((None, error)) => self.refuse(&format!("topics.{}", error.key), error.message),
+        }
+    }
+
     fn log(&self, settings: &Settings) -> Result<(), ConfigError> {
         match crate::logging::parse_filter(&settings.log.level) {
             Ok(_) => Ok(()),
@@ -233,6 +253,8 @@ fn least(settings: &Settings) -> Vec<(&'static str, i128, i128)> {
         topics.window_bytes_default >= -1,
         topics.message_bytes_max >= 1024,
         topics.auto_names_max >= 1,
+        topics.auto_names_principal_max >= 1,
+        topics.catch_all_partitions >= 1,
         journal.file_bytes >= 1 << 20,
         journal.checkpoint_bytes >= 1 << 16,
         journal.checkpoint_ms >= 100,

@@ -59,12 +59,23 @@ fn line_of_key(text: &str, key: &str) -> Option<usize> {
     let table = DeTable::parse(text).ok()?;
     let mut table = table.get_ref();
     let mut found = None;
-    for part in key.split('.') {
+    let mut parts = key.split('.');
+    while let Some(part) = parts.next() {
         let Some((name, value)) = table.iter().find(|(name, _)| name.get_ref() == part) else {
             break;
         };
         found = Some(name.span().start);
-        match value.get_ref() {
+        let mut value = value.get_ref();
+        // The part behind a list's name is an element's number, from 0.
+        if let DeValue::Array(elements) = value {
+            let number = parts.next().and_then(|part| part.parse::<usize>().ok());
+            let Some(element) = number.and_then(|number| elements.get(number)) else {
+                break;
+            };
+            found = Some(element.span().start);
+            value = element.get_ref();
+        }
+        match value {
             DeValue::Table(inner) => table = inner,
             _ => break,
         }

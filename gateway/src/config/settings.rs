@@ -155,6 +155,23 @@ pub(crate) struct TopicSettings {
     pub(crate) log_none: Vec<String>,
     pub(crate) expose: Vec<String>,
     pub(crate) hold_links: Vec<String>,
+    pub(crate) auto_names_principal_max: u64,
+    pub(crate) auto_names_per_s_max: u64,
+    pub(crate) catch_all: String,
+    pub(crate) catch_all_partitions: u32,
+    pub(crate) catch_all_partition_key: String,
+    pub(crate) mapping: Vec<MappingSettings>,
+}
+
+/// Where records of some paths are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MappingSettings {
+    pub(crate) filter: String,
+    pub(crate) topic: String,
+    pub(crate) key: String,
+    pub(crate) partition_key: Option<String>,
+    pub(crate) partitions: Option<u32>,
 }
 
 impl Default for TopicSettings {
@@ -170,6 +187,12 @@ impl Default for TopicSettings {
             log_none: Vec::new(),
             expose: Vec::new(),
             hold_links: Vec::new(),
+            auto_names_principal_max: 100_000,
+            auto_names_per_s_max: 0,
+            catch_all: String::new(),
+            catch_all_partitions: 1,
+            catch_all_partition_key: "{1}".to_owned(),
+            mapping: Vec::new(),
         }
     }
 }

@@ -191,6 +191,68 @@ fn contradictions_are_refused() {
 }
 
 #[test]
+fn mapping_rules_without_an_inverse_are_refused_by_key_and_line() {
+    let rule = |filter: &str, topic: &str, key: &str| {
+        format!("[[topics.mapping]]\nfilter = \"{filter}\"\ntopic = \"{topic}\"\nkey = \"{key}\"\n")
+    };
+    let good = rule("a/+/#", "t", "{1}/{rest}");
+    load_text(&good, &[]).unwrap();
+    refused(
+        &(good.clone() + &rule("b/+/#", "u", "{1}")),
+        &[],
+        &["FILE:8", "topics.mapping.1.key", "{rest} is missing"],
+    );
+    refused(
+        &(good.clone() + &rule("b/#", "t", "{rest}")),
+        &[],
+        &[
+            "FILE:7",
+            "topics.mapping.1.topic",
+            "rule 1 writes to 't' already",
+        ],
+    );
+    refused(
+        &rule("a/#/b", "t", "{rest}"),
+        &[],
+        &["FILE:2", "topics.mapping.0.filter", "wildcard"],
+    );
+    refused(
+        &(good.clone() + "partition_key = \"{2}\"\n"),
+        &[],
+        &[
+            "FILE:5",
+            "topics.mapping.0.partition_key",
+            "no wildcard for {2}",
+        ],
+    );
+    refused(
+        &(good.clone() + "partitions = 0\n"),
+        &[],
+        &["FILE:5", "topics.mapping.0.partitions"],
+    );
+    refused(
+        &format!("[topics]\nlog_none = [\"t*\"]\n{good}"),
+        &[],
+        &["FILE:5", "topics.mapping.0.topic", "topics.log_none"],
+    );
+    refused(
+        &format!("[topics]\ncatch_all = \"t\"\n{good}"),
+        &[],
+        &["FILE:2", "topics.catch_all", "rule 1 writes to this topic"],
+    );
+    refused(
+        "[topics]\ncatch_all = \"m\"\ncatch_all_partition_key = \"x\"\n",
+        &[],
+        &["FILE:3", "topics.catch_all_partition_key", "no placeholder"],
+    );
+    refused(
+        &(good + "keys = 1\n"),
+        &[],
+        &["FILE:5", "unknown field `keys`"],
+    );
+}
+
+#[test]
 fn port_zero_and_disabled_listeners_collide_with_nobody() {
     load_text(
         "[listeners.kafka]\nbind = \"127.0.0.1:0\"\n[listeners.mqtt]\nbind = \"127.0.0.1:0\"\n",

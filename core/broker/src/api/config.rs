@@ -59,6 +59,18 @@ pub struct BrokerConfig {
     pub commands_bytes_max: u64,
     /// MQTT shared subscriptions give each topic's messages to one member while it has any of them.
     pub shared_by_key: bool,
+    /// Where records of some paths are kept, in the order in which rules are tried.
+    pub mapping: Vec<MappingRule>,
+    /// The topic for what has no log of its own by any rule; empty: none.
+    pub catch_all: Name,
+    /// Its partitions.
+    pub catch_all_partitions: u32,
+    /// By what its partition is chosen: `{n}` for a path's n-th level; empty: by the whole path.
+    pub catch_all_partition_key: String,
+    /// Names that publishing may create by itself in one namespace for one principal.
+    pub auto_names_principal_max: u64,
+    /// The same within one second; 0: no limit.
+    pub auto_names_per_s_max: u64,
     /// The longest that a transaction may be open, in milliseconds (Kafka's `transaction.max.timeout.ms`).
     pub transaction_timeout_ms_max: u32,
     /// What reading for links may take, in percent of one core.
@@ -120,6 +132,12 @@ impl Default for BrokerConfig {
             commands_bytes_max: 256 << 20,
             shared_by_key: false,
             links_cpu_percent: 50,
+            mapping: Vec::new(),
+            catch_all: Name::new(),
+            catch_all_partitions: 1,
+            catch_all_partition_key: "{1}".to_owned(),
+            auto_names_principal_max: 100_000,
+            auto_names_per_s_max: 0,
             transaction_timeout_ms_max: 15 * 60 * 1000,
             transactional_id_expiration_ms: 7 * DAY_MS,
             delayed_messages_max: 5_000_000,
@@ -138,4 +156,20 @@ pub struct ClientInfo {
     pub protocol: String,
     /// The peer's address, for people.
     pub peer: String,
+}
+
+/// A mapping rule: where records of the paths that a filter matches are kept, and under which key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappingRule {
+    /// An MQTT filter over paths.
+    pub filter: String,
+    /// The topic that keeps them.
+    pub topic: Name,
+    /// The record's key: `{n}` for what the n-th `+` matched, `{rest}` for the levels of the `#`, divided by slashes;
+    /// each exactly once, `{rest}` last.
+    pub key: String,
+    /// By what the partition is chosen, of the same placeholders; `None`: by the key.
+    pub partition_key: Option<String>,
+    /// The topic's partitions; `None`: the server's default.
+    pub partitions: Option<u32>,
 }

@@ -53,6 +53,8 @@ pub struct TopicFigures {
     pub partition_count: u32,
     /// Its partitions, in order.
     pub partitions: Vec<PartitionFigures>,
+    /// Which paths its records have.
+    pub path_template: String,
 }
 
 /// A partition of a log.

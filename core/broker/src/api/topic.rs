@@ -43,6 +43,8 @@ pub struct CreateTopic {
     pub settings: LogSettings,
     /// Only say whether it would succeed.
     pub validate_only: bool,
+    /// Which paths its records have ([`crate::template`]); `None`: a mapping rule's, or the default.
+    pub path_template: Option<String>,
 }
 
 /// How a request names a topic.
@@ -71,6 +73,8 @@ pub struct TopicInfo {
     pub provisional: bool,
     /// The journal epoch, which is Kafka's leader epoch.
     pub leader_epoch: i32,
+    /// Which paths its records have, if not the default ones.
+    pub path_template: Option<String>,
 }
 
 /// Appending a Kafka client's batch (Produce). The caller has validated it: magic 2, CRC, counts.

@@ -269,6 +269,20 @@ fn written() -> Vec<(Event, &'static str)> {
             },
             "350112ac02",
         ),
+        (
+            Event::PathTemplateSet {
+                topic: TopicId(3),
+                template: "a/{1}".to_owned(),
+            },
+            "360305612f7b317d",
+        ),
+        (
+            Event::AutoNamed {
+                topic: TopicId(3),
+                principal: Bytes::from_static(b"ann"),
+            },
+            "370303616e6e",
+        ),
     ]
 }
 

@@ -226,6 +226,16 @@ impl<T: Ord> Matcher<T> {
         if wild {
             open.extend([root.one, root.any]);
         }
+        self.below(open, found);
+    }
+
+    /// Every target there is; one may come several times.
+    pub fn every(&self, found: &mut dyn FnMut(&T)) {
+        self.below(vec![self.root], found);
+    }
+
+    /// Every target at these nodes and below them.
+    fn below(&self, mut open: Vec<u32>, found: &mut dyn FnMut(&T)) {
         while let Some(at) = open.pop() {
             let Some(node) = self.nodes.get(at) else {
                 continue;

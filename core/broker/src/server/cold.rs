@@ -303,7 +303,7 @@ fn read_batch(record: &ColdRecord, reader: &dyn SectionReader) -> Option<ReadBat
         last: section.base_sequence + u64::from(section.last_delta),
         partition: section.partition,
         base_offset: section.base_offset,
-        apart: take_apart(&stored_batch(&section), base, &record.topic)?,
+        apart: take_apart(&stored_batch(&section), base, &record.origin)?,
     })
 }
 

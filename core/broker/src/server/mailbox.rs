@@ -1,6 +1,7 @@
 //! A connection's mailbox: events in order, taken in batches, bounded by what the shard knows of its size.
 
 use crate::api::{Delivery, Event, Fetched, Name, OffsetAt, Refusal, SessionOpened};
+use crate::link::Origin;
 use bytes::Bytes;
 use omnilog_ledger::ShardId;
 use parking_lot::Mutex;
@@ -46,8 +47,8 @@ pub(crate) enum Parcel {
 pub(crate) struct ColdRecord {
     pub(crate) shard: ShardId,
     pub(crate) sequence: u64,
-    /// The topic's name, for the envelope of what a Kafka client wrote.
-    pub(crate) topic: Name,
+    /// Its topic, for the envelope of what a Kafka client wrote.
+    pub(crate) origin: Origin,
     /// How its queue is reached, where that tells how the record came.
     pub(crate) reached: Option<Box<Reached>>,
 }

@@ -32,6 +32,7 @@ impl GroupCredit {
 #[derive(Debug)]
 pub(crate) struct ClientState {
     pub(crate) namespace: NamespaceId,
+    pub(crate) principal: Name,
     mailbox: Arc<Mailbox>,
     /// Parcels of this step.
     outbox: Vec<Parcel>,
@@ -54,9 +55,10 @@ pub(crate) struct ClientState {
 
 impl ClientState {
     /// A connection that has just joined.
-    pub(crate) fn new(namespace: NamespaceId, mailbox: Arc<Mailbox>) -> Self {
+    pub(crate) fn new(namespace: NamespaceId, principal: Name, mailbox: Arc<Mailbox>) -> Self {
         Self {
             namespace,
+            principal,
             mailbox,
             outbox: Vec::new(),
             outbox_bytes: 0,

@@ -67,7 +67,10 @@ impl Shard {
                 .get(key)
                 .is_some_and(|partition| partition.kafka_written)
         };
-        if !topic.partitions.iter().any(written) {
+        // Where paths begin with another name, they don't lead to a queue of this one.
+        let elsewhere = self.state.templates.get(&topic.id);
+        let elsewhere = elsewhere.is_some_and(|template| template.head() != Some(name));
+        if elsewhere || !topic.partitions.iter().any(written) {
             return Err(missing());
         }
         let keys = topic.partitions.clone();

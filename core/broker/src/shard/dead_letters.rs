@@ -227,9 +227,6 @@ impl Shard {
                 had_expiration: envelope.expires_at_ms.is_some(),
             },
         );
-        let Some((batch, range)) = rebatch(&message.stored.batch, envelope.range) else {
-            return;
-        };
         let mut envelope = envelope.clone();
         envelope.provenance = amqp_provenance(&letters.exchange);
         envelope.address = Address::Amqp {
@@ -238,7 +235,6 @@ impl Shard {
         };
         envelope.expires_at_ms = None;
         envelope.retain = false;
-        envelope.range = range;
         let headers = Table::new();
         let route = self.route(
             namespace,
@@ -248,6 +244,11 @@ impl Shard {
             &[],
         );
         let route = self.without_cycles(&route, &deaths, reason);
+        let stored = &message.stored.batch;
+        let Some((batch, range)) = rebatch(stored, envelope.range, route.placed.as_deref()) else {
+            return;
+        };
+        envelope.range = range;
         let record = PublishRecord {
             envelope,
             more_routing_keys: Vec::new(),

@@ -260,7 +260,7 @@ impl Shard {
     fn publish_again(&mut self, namespace: NamespaceId, message: &Message) -> Option<()> {
         let envelope = message.envelope()?;
         let provenance = self.check_address(namespace, &envelope.address).ok()?;
-        let (batch, range) = rebatch(&message.stored.batch, envelope.range)?;
+        let (batch, range) = rebatch(&message.stored.batch, envelope.range, None)?;
         let mut envelope = envelope.clone();
         envelope.range = range;
         let retain = match (&envelope.address, envelope.retain) {
@@ -279,25 +279,31 @@ impl Shard {
             delay: None,
         };
         let records = vec![record];
-        self.check_keys(namespace, provenance, &records).ok()?;
         let record = records.first()?;
-        self.ensure_log(namespace, provenance, &record.envelope.address);
-        let route = self.route(
-            namespace,
-            provenance,
-            &record.envelope.address,
-            Headers::of(record, &batch),
-            &record.more_routing_keys,
-        );
-        let (routes, mut outcomes) = ([route], Vec::new());
-        self.publish_batch(
-            namespace,
-            batch,
-            records,
-            &routes,
-            Vec::new(),
-            &mut outcomes,
-        );
+        let address = &record.envelope.address;
+        let find = |shard: &mut Self| {
+            let headers = Headers::of(record, &batch);
+            let more_keys = &record.more_routing_keys;
+            shard.route(namespace, provenance, address, headers, more_keys)
+        };
+        let mut route = find(self);
+        // Its publisher may be gone: the name counts as nobody's.
+        if route.unlogged && self.ensure_log(ClientId(0), namespace, provenance, address) {
+            route = find(self);
+        }
+        let routes = vec![route];
+        self.check_keys(&records, &routes).ok()?;
+        let mut outcomes = Vec::new();
+        for (batch, records, routes) in self.split(batch, records, routes).ok()? {
+            self.publish_batch(
+                namespace,
+                batch,
+                records,
+                &routes,
+                Vec::new(),
+                &mut outcomes,
+            );
+        }
         Some(())
     }
 }

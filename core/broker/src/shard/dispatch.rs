@@ -2,6 +2,7 @@
 
 use crate::api::*;
 use crate::event::Event as Decision;
+use crate::link::Origin;
 use crate::server::{ColdRecord, Parcel, Reached};
 use crate::shard::Shard;
 use crate::shard::route::path_head;
@@ -247,7 +248,7 @@ impl Shard {
             return Located::Cold(ColdRecord {
                 shard: self.id,
                 sequence,
-                topic: Name::new(),
+                origin: Origin::default(),
                 reached: None,
             });
         };
@@ -259,7 +260,7 @@ impl Shard {
         Located::Cold(ColdRecord {
             shard: self.id,
             sequence: original,
-            topic: self.state.name_of(partition),
+            origin: self.state.origin_of(partition),
             reached: None,
         })
     }

@@ -31,7 +31,7 @@ impl Shard {
         let Some(names) = self.state.namespace(namespace) else {
             return;
         };
-        for queue in self.reached_by(names, &name) {
+        for queue in self.reached_by(names, topic, &name) {
             self.add_link(queue, partition, from, from);
         }
     }
@@ -45,7 +45,7 @@ impl Shard {
             let exposed = names.topics.iter().filter(|(name, _)| self.exposed(name));
             exposed.map(|(_, topic)| *topic).collect()
         } else {
-            names.topics.get(head).copied().into_iter().collect()
+            self.topics_of(names, head)
         };
         for topic in topics {
             let keys = self
@@ -159,37 +159,51 @@ impl Shard {
         u64::try_from(stable.saturating_sub(link.next_offset)).unwrap_or(0)
     }
 
-    fn exposed(&self, topic: &Name) -> bool {
+    pub(crate) fn exposed(&self, topic: &Name) -> bool {
         self.config
             .expose
             .iter()
             .any(|pattern| name_matches(pattern, topic))
     }
 
-    /// Does a pattern with this first level reach a topic?
-    fn reaches(&self, head: &[u8], topic: &Name) -> bool {
-        head == topic || matches!(head, b"+" | b"#" | b"*") && self.exposed(topic)
-    }
-
     /// The queues that records of a topic may go to: its own, those bound to its exchange, those whose patterns may
     /// match. A few too many do no harm: what they read is matched.
-    fn reached_by(&self, names: &Namespace, topic: &Name) -> BTreeSet<QueueId> {
+    fn reached_by(&self, names: &Namespace, id: TopicId, topic: &Name) -> BTreeSet<QueueId> {
         let mut reached = BTreeSet::new();
-        reached.extend(names.queues.get(topic).copied().filter(|id| {
+        let exposed = self.exposed(topic);
+        let mut open: Vec<Name> = Vec::new();
+        let filters = &names.routes.filters;
+        let addressed = |id: &QueueId| {
             let queue = self.state.queues.get(id);
             queue.is_some_and(|queue| !queue.declared.exclusive)
-        }));
-        let mut open: Vec<Name> = vec![topic.clone()];
-        let filters = &names.routes.filters;
-        filters.beginning_with(topic, self.exposed(topic), &mut |target| match target {
+        };
+        let mut bound: Vec<Name> = Vec::new();
+        let mut take = |target: &Target, reached: &mut BTreeSet<QueueId>| match target {
             Target::Subscribed { queue, .. } => {
                 reached.insert(*queue);
             }
             Target::Bound(destination) => match &**destination {
                 Destination::Queue(queue) => reached.extend(names.queues.get(queue)),
-                Destination::Exchange(exchange) => open.push(exchange.clone()),
+                Destination::Exchange(exchange) => bound.push(exchange.clone()),
             },
-        });
+        };
+        match self.heads_of(id, topic) {
+            Some(heads) => {
+                for head in &heads {
+                    let queue = names.queues.get(head).copied();
+                    reached.extend(queue.filter(&addressed));
+                    let wild = exposed && head == topic;
+                    filters.beginning_with(head, wild, &mut |target| take(target, &mut reached));
+                }
+                open.extend(heads);
+            }
+            None => {
+                reached.extend(names.queues.values().copied().filter(&addressed));
+                filters.every(&mut |target| take(target, &mut reached));
+                open.extend(names.exchanges.keys().cloned());
+            }
+        }
+        open.append(&mut bound);
         let mut visited: BTreeSet<Name> = BTreeSet::new();
         while let Some(name) = open.pop() {
             if let Some(exchange) = names.exchanges.get(&name)
@@ -208,14 +222,15 @@ impl Shard {
     }
 
     /// Do records of a topic go to this queue, as far as can be said without a key?
-    fn wants(&self, names: &Namespace, queue: &Queue, topic: &Name) -> bool {
+    fn wants(&self, names: &Namespace, queue: &Queue, id: TopicId, topic: &Name) -> bool {
+        let reaches = |head: &[u8]| self.reaches(id, head, topic);
         if queue.kind != QueueKind::Classic {
             let filters = names.filters_of(queue, &self.state.sessions);
             return filters
                 .iter()
-                .any(|filter| self.reaches(first_level(filter, b'/'), topic));
+                .any(|filter| reaches(first_level(filter, b'/')));
         }
-        if queue.declared.name == topic {
+        if reaches(&queue.declared.name) {
             return true;
         }
         // Upwards, from what is bound to the queue.
@@ -224,7 +239,7 @@ impl Shard {
             root.is_some_and(|root| {
                 root.bindings_to(destination)
                     .iter()
-                    .any(|binding| self.reaches(first_level(&binding.routing_key, b'.'), topic))
+                    .any(|binding| reaches(first_level(&binding.routing_key, b'.')))
             })
         };
         if by_root(&Destination::Queue(queue.declared.name.clone())) {
@@ -233,7 +248,7 @@ impl Shard {
         let mut visited: BTreeSet<&Name> = BTreeSet::new();
         let mut open: Vec<&Name> = queue.bound_to.iter().collect();
         while let Some(name) = open.pop() {
-            if name == topic || by_root(&Destination::Exchange(name.clone())) {
+            if reaches(name) || by_root(&Destination::Exchange(name.clone())) {
                 return true;
             }
             if visited.insert(name) {
@@ -258,7 +273,7 @@ impl Shard {
             .filter(|partition| {
                 let partition = self.state.partitions.get(partition);
                 let topic = partition.and_then(|known| self.state.topics.get(&known.topic));
-                topic.is_some_and(|topic| !self.wants(names, queue, &topic.name))
+                topic.is_some_and(|topic| !self.wants(names, queue, topic.id, &topic.name))
             })
             .collect();
         let durable = queue.durable();

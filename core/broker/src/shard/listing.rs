@@ -69,6 +69,7 @@ impl Shard {
             topic: topic.id,
             provisional: topic.provisional,
             partition_count: count(topic.partitions.len()),
+            path_template: self.template_text(topic),
             partitions: partitions
                 .map(|partition| {
                     let links = (partition.key, QueueId(0))..=(partition.key, QueueId(u64::MAX));

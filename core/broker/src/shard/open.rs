@@ -2,6 +2,7 @@
 
 use crate::api::*;
 use crate::event::{self, Event as Decision};
+use crate::mapping::Mapping;
 use crate::shard::checkpoint::Progress;
 use crate::shard::{LinkReads, Now, Shard};
 use crate::state::{IdMap, State};
@@ -73,6 +74,30 @@ impl State {
     }
 }
 
+/// A rule's topic that is there already must have the rule's template: nothing is mapped otherwise than it was.
+fn fit(mapping: &Mapping, state: &State) -> io::Result<()> {
+    for rule in mapping.rules.iter().chain(&mapping.catch_all) {
+        let topics = state
+            .namespaces
+            .iter()
+            .filter_map(|names| names.topics.get(&rule.topic));
+        for topic in topics {
+            let is = state.templates.get(topic);
+            if is.is_none_or(|is| *is != rule.template) {
+                let name = String::from_utf8_lossy(&rule.topic);
+                let is = is.map_or_else(|| format!("{name}/{{rest}}"), ToString::to_string);
+                let text = format!(
+                    "mapping: the topic '{name}' is there with the path template '{is}', and the rule's is '{}'; name \
+                     another topic, or delete this one",
+                    rule.template
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
+        }
+    }
+    Ok(())
+}
+
 impl Shard {
     /// Opens a shard over a journal that was just opened.
     pub(crate) fn open(
@@ -83,14 +108,21 @@ impl Shard {
         random: Box<dyn FnMut() -> u64 + Send>,
         now: Now,
     ) -> io::Result<(Self, Opened)> {
+        let mapping = Mapping::of(&config).map_err(|(rule, error)| {
+            let rule = rule.map_or("catch-all".to_owned(), |rule| format!("rule {}", rule + 1));
+            let text = format!("mapping, {rule}: {}: {error}", error.key);
+            io::Error::new(io::ErrorKind::InvalidInput, text)
+        })?;
         let (state, frames) = State::recover(&config.namespaces, &*journal, recovery, id)?;
         let checkpoint = Progress::after(&*journal.checkpoints())?;
+        fit(&mapping, &state)?;
         let head = recovery.last_lsn();
         let tail = Tail::new(config.tail_bytes_max);
         let link_reads = LinkReads::new(&config, now.monotonic_ms);
         let mut shard = Self {
             id,
             config,
+            mapping,
             journal,
             random,
             released: state.next_sequence.saturating_sub(1),

@@ -2,7 +2,7 @@
 
 use crate::api::*;
 use crate::event::{Event as Decision, Holders};
-use crate::partitioner::partition_of;
+use crate::mapping::Placed;
 use crate::shard::append::{self, BatchFields, place_batch};
 use crate::shard::dispatch::published_qos;
 use crate::shard::expiry::{Deadlines, deadline};
@@ -10,14 +10,14 @@ use crate::shard::headers::Headers;
 use crate::shard::limits::{Added, dead_letters_refused, payload_bytes};
 use crate::shard::ranks::{Ranks, rank_events};
 use crate::shard::release::Effect;
-use crate::shard::route::{amqp_provenance, path_head};
+use crate::shard::route::amqp_provenance;
 use crate::shard::{Outcome, Shard};
 use crate::state::queue::MemoryEntry;
 use crate::state::routes::Route;
 use bytes::Bytes;
 use omnilog_ledger::Section;
 use omnilog_record::{
-    BatchBuilder, BatchHeader, BatchOptions, NewRecord, Pieces, Record, RecordBase, RecordBatch,
+    BatchBuilder, BatchHeader, BatchOptions, NewRecord, Pieces, Record, RecordBase,
 };
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -87,7 +87,6 @@ impl Shard {
         };
         self.check_size(&publish)?;
         let provenance = self.check_address(namespace, &first.envelope.address)?;
-        self.check_keys(namespace, provenance, &publish.records)?;
         let mut reserved = None;
         if let Some(dedupe) = publish.dedupe {
             let session = self.state.sessions.get(&dedupe.session);
@@ -108,20 +107,21 @@ impl Shard {
             }
             return self.publish_parted(client, namespace, publish);
         }
-        self.ensure_log(namespace, provenance, &first.envelope.address);
-        let routes: Vec<Arc<Route>> = publish
-            .records
-            .iter()
-            .map(|record| {
-                self.route(
-                    namespace,
-                    provenance,
-                    &record.envelope.address,
-                    Headers::of(record, &publish.batch),
-                    &record.more_routing_keys,
-                )
-            })
-            .collect();
+        let mut routes: Vec<Arc<Route>> = Vec::with_capacity(publish.records.len());
+        for record in &publish.records {
+            let address = &record.envelope.address;
+            let find = |shard: &mut Self| {
+                let headers = Headers::of(record, &publish.batch);
+                let more_keys = &record.more_routing_keys;
+                shard.route(namespace, provenance, address, headers, more_keys)
+            };
+            let mut route = find(self);
+            if route.unlogged && self.ensure_log(client, namespace, provenance, address) {
+                route = find(self);
+            }
+            routes.push(route);
+        }
+        self.check_keys(&publish.records, &routes)?;
         if routes.iter().any(|route| route.cut_short) {
             // Somebody who wants it may not have been found, so nobody is told that it is safe.
             let what = "the patterns and the path are too involved";
@@ -131,25 +131,9 @@ impl Shard {
             self.reserve_incoming(dedupe, durable);
         }
         let Publish { batch, records, .. } = publish;
-        let spread = routes
-            .first()
-            .and_then(|route| self.state.topics.get(&route.topic?))
-            .is_some_and(|topic| topic.partitions.len() > 1);
         let mut outcomes = Vec::with_capacity(records.len());
-        if spread && records.len() > 1 {
-            for (record, route) in records.into_iter().zip(routes) {
-                let (batch, record) = single(&batch, record)?;
-                let alive = Vec::new();
-                self.publish_batch(
-                    namespace,
-                    batch,
-                    vec![record],
-                    &[route],
-                    alive,
-                    &mut outcomes,
-                );
-            }
-        } else {
+        for part in self.split(batch, records, routes)? {
+            let (batch, records, routes) = part;
             self.publish_batch(
                 namespace,
                 batch,
@@ -212,19 +196,18 @@ impl Shard {
     /// Compacted topics take no records without a key. A key comes from the address.
     pub(crate) fn check_keys(
         &self,
-        namespace: NamespaceId,
-        provenance: Provenance,
         records: &[PublishRecord],
+        routes: &[Arc<Route>],
     ) -> Result<(), Refusal> {
-        if !self.compacted.any() || provenance == Provenance::AmqpPredeclared {
+        if !self.compacted.any() {
             return Ok(());
         }
-        let names = self.state.namespace(namespace);
-        let refused = records.iter().any(|record| {
-            let address = &record.envelope.address;
-            let head = path_head(provenance, address);
-            let topic = names.and_then(|names| names.topics.get(head));
-            keyless(address) && topic.is_some_and(|topic| self.compacts(*topic))
+        let refused = records.iter().zip(routes).any(|(record, route)| {
+            let no_key = match &route.placed {
+                Some(placed) => placed.key.is_none(),
+                None => keyless(&record.envelope.address),
+            };
+            no_key && route.topic.is_some_and(|topic| self.compacts(topic))
         });
         if refused {
             return Err(append::keyless());
@@ -258,33 +241,6 @@ impl Shard {
             Address::Mqtt { .. } => Ok(Provenance::Mqtt),
             Address::Kafka { .. } => Ok(Provenance::Kafka),
         }
-    }
-
-    /// Publishing over MQTT, or to `amq.topic`, adds a bounded log to its first level, if it may have one.
-    pub(crate) fn ensure_log(
-        &mut self,
-        namespace: NamespaceId,
-        provenance: Provenance,
-        address: &Address,
-    ) {
-        if !matches!(provenance, Provenance::Mqtt | Provenance::AmqpTopic) {
-            return;
-        }
-        let head = path_head(provenance, address);
-        let Some(names) = self.state.namespace(namespace) else {
-            return;
-        };
-        if names.topics.contains_key(head)
-            || names.auto_names >= self.config.auto_names_max
-            || !self.may_have_log(head)
-        {
-            return;
-        }
-        let name = Bytes::copy_from_slice(head);
-        if let Some(names) = self.state.namespace_mut(namespace) {
-            names.auto_names += 1;
-        }
-        self.add_provisional_log(namespace, name);
     }
 
     pub(crate) fn publish_batch(
@@ -331,8 +287,9 @@ impl Shard {
         // Collected into room of its own: it is kept, and the larger records' room would be kept with it.
         let mut envelopes = Vec::with_capacity(records.len());
         envelopes.extend(records.into_iter().map(|record| record.envelope));
-        let topic = routes.first().and_then(|route| route.topic);
-        let partition = topic.and_then(|topic| self.partition_for(topic, &batch));
+        let partition = routes
+            .first()
+            .and_then(|route| self.partition_for(route, &batch));
         let held = holders.iter().any(|(_, queues)| !queues.is_empty())
             || retains
                 .iter()
@@ -573,30 +530,6 @@ impl Shard {
         self.mark_dirty(id);
         entry
     }
-
-    /// The partition of a topic for this batch, and its next offset.
-    fn partition_for(&self, topic: TopicId, batch: &Bytes) -> Option<(u64, i64)> {
-        let topic = self.state.topics.get(&topic)?;
-        let count = topic.partitions.len();
-        let index = if count <= 1 {
-            0
-        } else {
-            match record_key(batch) {
-                Some(key) => partition_of(&key, count),
-                None => usize::try_from(self.state.next_sequence).unwrap_or(0) % count,
-            }
-        };
-        let key = *topic.partitions.get(index)?;
-        Some((key, self.state.partitions.get(&key)?.next_offset))
-    }
-}
-
-/// The first record's key.
-fn record_key(batch: &Bytes) -> Option<Bytes> {
-    let batch = RecordBatch::parse(batch.clone()).ok()?;
-    let records = batch.records(batch.wire_bytes()).ok()?;
-    let first = records.iter().next()?.ok()?;
-    first.key.map(Bytes::copy_from_slice)
 }
 
 /// One record of a gathered batch as a batch of its own.
@@ -604,16 +537,18 @@ pub(crate) fn single(
     batch: &Bytes,
     mut record: PublishRecord,
 ) -> Result<(Bytes, PublishRecord), Refusal> {
-    let (batch, range) = rebatch(batch, record.envelope.range).ok_or_else(|| {
+    let (batch, range) = rebatch(batch, record.envelope.range, None).ok_or_else(|| {
         Refusal::InvalidRecord("a gathered batch that can't be taken apart".to_owned())
     })?;
     record.envelope.range = range;
     Ok((batch, record))
 }
 
+/// A record of a gathered batch as a batch of its own, under the key that its place says.
 pub(crate) fn rebatch(
     batch: &Bytes,
     (position, length): (u32, u32),
+    placed: Option<&Placed>,
 ) -> Option<(Bytes, (u32, u32))> {
     let header = BatchHeader::peek(batch).ok()?;
     let body = batch.get(position as usize..position.checked_add(length)? as usize)?;
@@ -622,7 +557,7 @@ pub(crate) fn rebatch(
     let appended = builder
         .append(&NewRecord {
             timestamp: record.timestamp,
-            key: record.key,
+            key: placed.map_or(record.key, |placed| placed.key.as_deref()),
             value: record.value.map(Pieces::One),
             headers: record.headers(),
         })

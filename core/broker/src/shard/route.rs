@@ -112,6 +112,11 @@ impl Shard {
         let Some(names) = self.state.namespace_mut(namespace) else {
             return Arc::default();
         };
+        // A path that a template made of a Kafka client's key goes where MQTT's would.
+        let provenance = match address {
+            Address::Mqtt { .. } => Provenance::Mqtt,
+            _ => provenance,
+        };
         let head = path_head(provenance, address);
         let known = remembered(address).filter(|_| more_keys.is_empty());
         if let Some(known) = known
@@ -212,11 +217,14 @@ impl Shard {
                 not_from,
             })
             .collect();
+        let log = self.log_of(names, provenance, &levels);
         Route {
             queues,
-            topic: self.log_of(names, provenance, head),
+            topic: log.topic,
             by_headers,
             cut_short,
+            placed: log.placed,
+            unlogged: log.unlogged,
         }
     }
 
@@ -329,15 +337,6 @@ impl Shard {
         }];
         for name in exchanges {
             self.bound_to_exchange(names, name, &key, headers, takers);
-        }
-    }
-
-    /// The log that keeps what is published to this path, if there is one.
-    fn log_of(&self, names: &Namespace, provenance: Provenance, head: &[u8]) -> Option<TopicId> {
-        match provenance {
-            Provenance::AmqpPredeclared => None,
-            // What is addressed to a queue is logged where the queue has a log role; nothing else makes one.
-            _ => names.topics.get(head).copied(),
         }
     }
 }

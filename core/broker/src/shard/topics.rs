@@ -2,10 +2,12 @@
 
 use crate::api::*;
 use crate::event::Event as Decision;
+use crate::mapping::has_kafka_name;
 use crate::server::Compacted;
 use crate::shard::Shard;
 use crate::shard::append::not_found;
 use crate::state::partition::Topic;
+use crate::template::PathTemplate;
 use std::sync::Arc;
 
 /// Partitions of one topic, at the most.
@@ -47,7 +49,35 @@ impl Shard {
             settings: (*topic.settings).clone(),
             provisional: topic.provisional,
             leader_epoch: i32::try_from(self.state.epoch).unwrap_or(-1),
+            path_template: self.state.templates.get(&topic.id).map(ToString::to_string),
         }
+    }
+
+    /// Which paths a topic's records have.
+    pub(crate) fn template_text(&self, topic: &Topic) -> String {
+        let template = self.state.templates.get(&topic.id);
+        template.map_or_else(|| default_template(&topic.name), ToString::to_string)
+    }
+
+    /// The template that a topic is to be made with; none: the default one.
+    fn template_for(&self, create: &CreateTopic) -> Result<Option<Arc<PathTemplate>>, Refusal> {
+        let asked = create
+            .path_template
+            .as_ref()
+            .map(|text| PathTemplate::parse(text))
+            .transpose()
+            .map_err(|error| Refusal::InvalidSetting(format!("the path template: {error}")))?;
+        let Some(rule) = self.mapping.rule_of(&create.name) else {
+            let own = asked.filter(|template| !template.is_default(&create.name));
+            return Ok(own.map(Arc::new));
+        };
+        if asked.is_some_and(|asked| asked != *rule.template) {
+            return Err(Refusal::InvalidSetting(format!(
+                "the server's mapping keeps records in this topic, so its path template is '{}'",
+                rule.template
+            )));
+        }
+        Ok(Some(rule.template.clone()))
     }
 
     /// Makes a log. A provisional one becomes a full one: it keeps partition 0 and takes the settings given.
@@ -61,6 +91,7 @@ impl Shard {
             return Err(Refusal::InvalidPartitions);
         }
         check_settings(&create.settings)?;
+        let template = self.template_for(&create)?;
         let known = self
             .state
             .topic(namespace, &TopicRef::Name(create.name.clone()));
@@ -70,6 +101,19 @@ impl Shard {
             }
             let (topic, present) = (known.id, known.partitions.len());
             let mut info = self.info(known);
+            if create.path_template.is_some()
+                && self.state.templates.get(&topic) != template.as_ref()
+            {
+                return Err(Refusal::InvalidSetting(format!(
+                    "records were written under the path template '{}', which can't change any more",
+                    self.template_text(known)
+                )));
+            }
+            let partitions = match create.partitions {
+                None => partitions.max(info.partitions),
+                Some(fewer) if fewer < info.partitions => return Err(Refusal::InvalidPartitions),
+                Some(partitions) => partitions,
+            };
             info.partitions = partitions;
             info.settings = create.settings.clone();
             info.provisional = false;
@@ -103,10 +147,12 @@ impl Shard {
                 settings: create.settings,
                 provisional: false,
                 leader_epoch: i32::try_from(self.state.epoch).unwrap_or(-1),
+                path_template: template.map(|template| template.to_string()),
             }));
         }
         self.may_publish()?;
         let topic = self.add_log(namespace, create.name, partitions, create.settings, false);
+        self.set_template(topic, template.as_deref());
         self.topic_reply(topic)
     }
 
@@ -172,19 +218,39 @@ impl Shard {
         self.compacted.clone()
     }
 
+    /// A topic that was just made has this template, if not the default one.
+    pub(crate) fn set_template(&mut self, topic: TopicId, template: Option<&PathTemplate>) {
+        if let Some(template) = template {
+            self.record(&Decision::PathTemplateSet {
+                topic,
+                template: template.to_string(),
+            });
+        }
+    }
+
     /// Adds a bounded log to a name whose role came with another protocol's declaration.
-    pub(crate) fn add_provisional_log(&mut self, namespace: NamespaceId, name: Name) {
+    pub(crate) fn add_provisional_log(&mut self, namespace: NamespaceId, name: Name) -> TopicId {
+        // Not by that name itself, but the log is one that rules write to.
+        let (partitions, template) = match self.mapping.rule_of(&name) {
+            Some(rule) => (
+                rule.partitions.unwrap_or(self.config.partitions_default),
+                Some(rule.template.clone()),
+            ),
+            None => (1, None),
+        };
         let settings = LogSettings {
             retention_ms: Some(self.config.window_ms_default),
             retention_bytes: Some(self.config.window_bytes_default),
             ..LogSettings::default()
         };
-        self.add_log(namespace, name, 1, settings, true);
+        let topic = self.add_log(namespace, name, partitions, settings, true);
+        self.set_template(topic, template.as_deref());
+        topic
     }
 
     /// May this name have a log of its own accord?
     pub(crate) fn may_have_log(&self, name: &[u8]) -> bool {
-        !name.is_empty()
+        has_kafka_name(name)
             && !name.starts_with(b"$")
             && !name.starts_with(b"amq.")
             && !self
@@ -311,6 +377,11 @@ impl Shard {
         self.record(&Decision::ProducersAllotted { next: id + 1 });
         Ok(Reply::Producer(id, 0))
     }
+}
+
+/// The path template of a topic that has none of its own.
+fn default_template(name: &[u8]) -> String {
+    format!("{}/{{rest}}", String::from_utf8_lossy(name))
 }
 
 /// Does a name equal a pattern, or begin with it where the pattern ends in `*`?

@@ -322,7 +322,7 @@ impl Shard {
     fn described(&self, id: &Name, known: &Transactional) -> TransactionInfo {
         let partitions = known.partitions.iter().filter_map(|key| {
             let partition = self.state.partitions.get(key)?;
-            Some((self.state.name_of(*key), partition.index))
+            Some((self.state.origin_of(*key).topic, partition.index))
         });
         let (started_ms, open_ms) = match known.is_open() {
             true => (

@@ -36,6 +36,7 @@ impl World {
                 partitions: Some(partitions),
                 settings,
                 validate_only: false,
+                path_template: None,
             };
             self.ask(at, Ask::Whatever, Command::CreateTopic(create));
         }
@@ -113,6 +114,7 @@ impl World {
                     partitions: Some(1),
                     settings: LogSettings::default(),
                     validate_only: false,
+                    path_template: None,
                 };
                 self.ask(at, Ask::Whatever, Command::CreateTopic(create));
             }

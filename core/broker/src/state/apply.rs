@@ -32,6 +32,8 @@ impl State {
             | Event::TopicAltered { .. }
             | Event::PartitionsAdded { .. }
             | Event::TopicDeleted { .. }
+            | Event::PathTemplateSet { .. }
+            | Event::AutoNamed { .. }
             | Event::LogStartMoved { .. }
             | Event::LogCleaned { .. }
             | Event::LogStartCut { .. } => self.apply_topic(event),

@@ -51,6 +51,9 @@ pub(crate) enum Named {
     Orphan(u64),
     /// What is published later, of a part of the sequences.
     Delayed(u64),
+    OrphanTemplate(u64),
+    /// A topic's path template, and whose publishing made it.
+    Placed(TopicId),
 }
 
 impl Named {
@@ -217,6 +220,14 @@ impl State {
         let links = self.links.keys();
         all.extend(links.map(|(partition, queue)| Named::Link(*partition, *queue)));
         all.extend(self.orphans.keys().map(|it| Named::Orphan(*it)));
+        let templates = self.orphan_templates.keys();
+        all.extend(templates.map(|it| Named::OrphanTemplate(*it)));
+        all.extend(self.templates.keys().map(|it| Named::Placed(*it)));
+        for names in &self.namespaces {
+            let made = names.makers.keys();
+            let plain = made.filter(|topic| !self.templates.contains_key(topic));
+            all.extend(plain.map(|it| Named::Placed(*it)));
+        }
         all
     }
 

@@ -28,8 +28,15 @@ pub(crate) struct Namespace {
     pub(crate) groups: BTreeMap<Name, Group>,
     /// Transactional ids.
     pub(crate) transactions: BTreeMap<Name, Transactional>,
-    /// Names that publishing made by itself.
+    /// Names that publishing made by itself, and for whom.
     pub(crate) auto_names: u64,
+    pub(crate) makers: BTreeMap<TopicId, Name>,
+    /// How many each has made.
+    pub(crate) made: BTreeMap<Name, u64>,
+    /// How many of them within this second, for each principal.
+    pub(crate) made_now: (u64, BTreeMap<Name, u64>),
+    /// Topics with a path template, by the first level of their paths, if they all have the same.
+    pub(crate) templated: BTreeMap<Option<Bytes>, BTreeSet<TopicId>>,
     /// Which exchanges lead to one of this name, by how many bindings or as its alternate.
     led_to_by: BTreeMap<Name, BTreeMap<Name, usize>>,
 }
@@ -81,6 +88,10 @@ impl Namespace {
             groups: BTreeMap::new(),
             transactions: BTreeMap::new(),
             auto_names: 0,
+            makers: BTreeMap::new(),
+            made: BTreeMap::new(),
+            made_now: (0, BTreeMap::new()),
+            templated: BTreeMap::new(),
             led_to_by: BTreeMap::new(),
         }
     }

@@ -13,8 +13,10 @@ use crate::state::saved::Saved;
 use crate::state::session::Session;
 use crate::state::transactions::{Aborted, Transactional};
 use crate::state::{Alias, Link, State};
+use crate::template::PathTemplate;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Runs of a queue's entries in one value.
 const RUNS: usize = 8192;
@@ -41,6 +43,8 @@ const OPEN: u8 = b'x';
 const ABORTED: u8 = b'y';
 const BINDINGS: u8 = b't';
 const DELAYED: u8 = b'z';
+const PLACED: u8 = b'u';
+const ORPHAN_TEMPLATE: u8 = b'v';
 
 #[derive(Serialize, Deserialize)]
 struct Counters {
@@ -61,6 +65,14 @@ struct SavedQueue {
     declared: DeclareQueue,
     returned: Vec<(u64, u32)>,
     delivered_below: u64,
+}
+
+/// What is known of a topic beside its log.
+#[derive(Serialize, Deserialize)]
+struct SavedPlaced {
+    topic: TopicId,
+    template: Option<String>,
+    maker: Option<Name>,
 }
 
 /// More entries than this are encoded by whoever writes them.
@@ -265,6 +277,23 @@ impl State {
                 let value = self.orphans.get(partition).map(|topic| (partition, topic));
                 put(pages, ORPHAN, &[&partition.to_be_bytes()], value);
             }
+            Named::OrphanTemplate(partition) => {
+                let template = self.orphan_templates.get(partition);
+                let value = template.map(|template| (partition, template.to_string()));
+                put(pages, ORPHAN_TEMPLATE, &[&partition.to_be_bytes()], value);
+            }
+            Named::Placed(topic) => {
+                let known = self.topics.get(topic);
+                let value = known.map(|known| SavedPlaced {
+                    topic: *topic,
+                    template: self.templates.get(topic).map(ToString::to_string),
+                    maker: self
+                        .namespace(known.namespace)
+                        .and_then(|names| names.makers.get(topic))
+                        .cloned(),
+                });
+                put(pages, PLACED, &[&topic.0.to_be_bytes()], value);
+            }
         }
     }
 
@@ -377,6 +406,27 @@ impl State {
                     for (entry, bytes) in sizes {
                         known.set(entry, bytes);
                     }
+                }
+            }
+            Some(&PLACED) => {
+                let saved: SavedPlaced = postcard::from_bytes(value)?;
+                if let Some(text) = saved.template
+                    && let Ok(template) = PathTemplate::parse(&text)
+                {
+                    state.template_is(saved.topic, Arc::new(template));
+                }
+                let topic = state.topics.get(&saved.topic);
+                if let Some(id) = topic.map(|topic| topic.namespace)
+                    && let Some(names) = state.namespace_mut(id)
+                    && let Some(maker) = saved.maker
+                {
+                    names.made_by(&maker, saved.topic);
+                }
+            }
+            Some(&ORPHAN_TEMPLATE) => {
+                let (partition, text): (u64, String) = postcard::from_bytes(value)?;
+                if let Ok(template) = PathTemplate::parse(&text) {
+                    state.orphan_templates.insert(partition, Arc::new(template));
                 }
             }
             Some(&ORPHAN) => {

@@ -1,6 +1,7 @@
 //! Matching whole paths: MQTT filters and `amq.topic` patterns, and the cache of routes found.
 
 use crate::api::*;
+use crate::mapping::Placed;
 use crate::route::{Matcher, Pattern, PatternError};
 use crate::state::route_cache::RouteCache;
 
@@ -52,6 +53,10 @@ pub(crate) struct Route {
     pub(crate) by_headers: bool,
     /// A match was cut short: more queues than these may want it.
     pub(crate) cut_short: bool,
+    /// The key in that log, if it is not the one that the path has by default.
+    pub(crate) placed: Option<Box<Placed>>,
+    /// It has no log of its own, but might have one.
+    pub(crate) unlogged: bool,
 }
 
 /// One queue of a route.
@@ -113,6 +118,11 @@ impl<T: Ord + Clone> Patterns<T> {
     /// Every target whose pattern begins literally with this level, and with `wild` also those of a wildcard there.
     pub(crate) fn beginning_with(&self, level: &[u8], wild: bool, found: &mut dyn FnMut(&T)) {
         self.matcher.beginning_with(level, wild, found);
+    }
+
+    /// Every target there is.
+    pub(crate) fn every(&self, found: &mut dyn FnMut(&T)) {
+        self.matcher.every(found);
     }
 
     /// Every target whose pattern matches these levels; `false`: the match was cut short.

@@ -14,7 +14,7 @@ use omnilog_broker::{Command, CreateTopic, Refusal, Reply, TopicInfo};
 use omnilog_wire::ConnectionError;
 use uuid::Uuid;
 
-use super::settings::{self, SETTINGS};
+use super::settings::{self, PATH_TEMPLATE, SETTINGS};
 use super::{Answer, Begun, Call, Exchange, Progress, name_of, own, text, unexpected};
 use crate::{mapping, rescue};
 
@@ -89,13 +89,15 @@ fn vet(call: &Call<'_>, topic: &CreatableTopic, validate_only: bool) -> Result<C
         .configs
         .iter()
         .map(|config| (&config.name, config.value.as_ref()));
-    let settings = settings::parse(configs)
+    let mut settings = settings::parse(configs)
         .map_err(|invalid| (ResponseError::InvalidConfig, invalid.to_string()))?;
+    let path_template = settings::take_path_template(&mut settings);
     Ok(CreateTopic {
         name,
         partitions,
         settings,
         validate_only,
+        path_template,
     })
 }
 
@@ -181,8 +183,12 @@ fn fill(call: &Call<'_>, slot: &mut CreatableTopicResult, info: &TopicInfo) {
             let own = setting
                 .of(&info.settings)
                 .map(|value| (value, settings::Source::Topic));
-            let (value, source) = own
-                .unwrap_or_else(|| setting.default(&call.context.config.broker, &info.name, false));
+            let (value, source) = match setting.name {
+                PATH_TEMPLATE => settings::path_template(info),
+                _ => own.unwrap_or_else(|| {
+                    setting.default(&call.context.config.broker, &info.name, false)
+                }),
+            };
             CreatableTopicConfigs::default()
                 .with_name(settings::name_text(setting))
                 .with_value(Some(text(value)))

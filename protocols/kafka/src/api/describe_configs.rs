@@ -11,7 +11,7 @@ use omnilog_auth::Operation;
 use omnilog_broker::{Command, Reply, TopicInfo};
 use omnilog_wire::ConnectionError;
 
-use super::settings::{Kind, SETTINGS, Setting, Source};
+use super::settings::{self, Kind, PATH_TEMPLATE, SETTINGS, Setting, Source};
 use super::{
     Answer, Begun, Call, Exchange, Progress, name_of, own, text, topic_error, topic_ref, unexpected,
 };
@@ -107,6 +107,20 @@ impl DescribeConfigs {
         setting: &Setting,
         info: &TopicInfo,
     ) -> DescribeConfigsResourceResult {
+        if setting.name == PATH_TEMPLATE {
+            let (value, source) = settings::path_template(info);
+            let documentation = setting.documentation;
+            return self
+                .result(
+                    call.version,
+                    setting.name,
+                    value,
+                    setting.kind,
+                    documentation,
+                )
+                .with_read_only(true)
+                .with_config_source(source as i8);
+        }
         let own = setting.of(&info.settings);
         let default = setting.default(&call.context.config.broker, &info.name, info.provisional);
         let mut synonyms = Vec::new();

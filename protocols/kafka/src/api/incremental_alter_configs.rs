@@ -9,7 +9,7 @@ use omnilog_broker::{Command, LogSettings, Reply, TopicInfo, TopicRef};
 use omnilog_wire::ConnectionError;
 
 use super::describe_configs::TOPIC;
-use super::settings::{InvalidSetting, Setting};
+use super::settings::{InvalidSetting, PATH_TEMPLATE, Setting};
 use super::{
     Answer, Begun, Call, Exchange, Progress, name_of, own, text, topic_error, topic_ref, unexpected,
 };
@@ -72,6 +72,9 @@ fn altered(
     for config in &resource.configs {
         let setting = Setting::find(&config.name)?;
         let value = config.value.as_deref();
+        if setting.name == PATH_TEMPLATE {
+            return Err(InvalidSetting::Fixed(setting.name));
+        }
         match config.config_operation {
             DELETE => setting.set(&mut settings, None)?,
             SET => {

@@ -168,6 +168,7 @@ impl Metadata {
                         partitions: None,
                         settings: LogSettings::default(),
                         validate_only: false,
+                        path_template: None,
                     };
                     call.command(index + 1, Command::CreateTopic(create));
                     self.creating += 1;

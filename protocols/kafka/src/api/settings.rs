@@ -1,7 +1,7 @@
 //! Topic settings in Kafka's spelling: their names, types, defaults and what each says.
 
 use kafka_protocol::protocol::StrBytes;
-use omnilog_broker::{BrokerConfig, CleanupPolicy, HOLD, LogSettings, Name};
+use omnilog_broker::{BrokerConfig, CleanupPolicy, HOLD, LogSettings, Name, TopicInfo};
 
 use super::text;
 
@@ -42,6 +42,9 @@ pub(super) struct Setting {
     pub(super) documentation: &'static str,
 }
 
+/// The setting that says which paths a topic's records have. The topic has it beside its log settings.
+pub(super) const PATH_TEMPLATE: &str = "omnilog.path.template";
+
 /// Why a setting is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidSetting {
@@ -53,6 +56,8 @@ pub(super) enum InvalidSetting {
     NoList(&'static str),
     #[error("null value for configuration {0}")]
     Null(&'static str),
+    #[error("{0} is fixed when a topic is created")]
+    Fixed(&'static str),
 }
 
 macro_rules! settings {
@@ -114,6 +119,8 @@ settings! {
         "Kept for clients that set it: a record is acknowledged when the journal is durable.";
     "omnilog.hold" String "topics.hold_links" = "none" ["none" "links"]
         "With links: the log keeps what queues and sessions have not read, whatever the retention; a full disk refuses producers.";
+    "omnilog.path.template" String "omnilog.path.template" = "" []
+        "Which path a record has by its key, for MQTT and AMQP: fixed when the topic is created.";
     "preallocate" Boolean "log.preallocate" = "false" []
         "Kept for clients that set it: the journal's files are always preallocated.";
     "retention.bytes" Long "log.retention.bytes" = "-1" []
@@ -270,6 +277,24 @@ impl Setting {
         }
         Ok(list.join(","))
     }
+}
+
+/// The path template of a topic.
+pub(super) fn path_template(info: &TopicInfo) -> (String, Source) {
+    match &info.path_template {
+        Some(own) => (own.clone(), Source::Topic),
+        None => {
+            let name = String::from_utf8_lossy(&info.name);
+            (format!("{name}/{{rest}}"), Source::Default)
+        }
+    }
+}
+
+/// Takes a new topic's path template out of its settings.
+pub(super) fn take_path_template(settings: &mut LogSettings) -> Option<String> {
+    let mut others = settings.others.iter();
+    let at = others.position(|(name, _)| name == PATH_TEMPLATE)?;
+    Some(settings.others.remove(at).1)
 }
 
 /// The settings of a new topic.

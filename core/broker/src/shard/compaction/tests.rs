@@ -182,6 +182,7 @@ impl Bench {
             partitions: Some(1),
             settings,
             validate_only: false,
+            path_template: None,
         };
         self.ask(Command::CreateTopic(create)).unwrap();
     }

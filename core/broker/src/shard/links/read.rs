@@ -120,14 +120,11 @@ impl Shard {
         let Some(partition) = self.state.partitions.get(&key) else {
             return;
         };
-        let Some(topic) = self.state.topics.get(&partition.topic) else {
-            return;
-        };
         let from = from.max(partition.log_start);
         let (aborted, stable) = partition.aborted_between(from, partition.last_stable_offset());
         let mut job = LinkJob {
             partition: key,
-            topic: topic.name.clone(),
+            origin: self.state.origin_of(key),
             from,
             until: stable,
             files: partition.files_from(from),

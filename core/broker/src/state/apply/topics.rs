@@ -6,7 +6,9 @@ use crate::state::State;
 use crate::state::changes::Named;
 use crate::state::partition::{Partition, Topic};
 use crate::state::transactions::Transactional;
+use crate::template::PathTemplate;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Names of deleted topics are looked through when there are more.
 const ORPHANS_MAX: usize = 1024;
@@ -82,6 +84,21 @@ impl State {
                     self.partitions.insert(key, made);
                 }
             }
+            Event::PathTemplateSet { topic, template } => {
+                // What was journaled once could be read then.
+                if let Ok(template) = PathTemplate::parse(template) {
+                    self.template_is(*topic, Arc::new(template));
+                }
+            }
+            Event::AutoNamed { topic, principal } => {
+                let Some(namespace) = self.topics.get(topic).map(|topic| topic.namespace) else {
+                    return;
+                };
+                self.touch(Named::Placed(*topic));
+                if let Some(names) = self.namespace_mut(namespace) {
+                    names.made_by(principal, *topic);
+                }
+            }
             Event::TopicDeleted { topic } => {
                 self.touch_topic_users(*topic);
                 let Some(topic) = self.topics.get_mut(topic) else {
@@ -92,6 +109,8 @@ impl State {
                 let Some(topic) = self.topics.remove(&id) else {
                     return;
                 };
+                self.touch(Named::Placed(topic.id));
+                let template = self.templates.remove(&topic.id);
                 for key in &topic.partitions {
                     if let Some(partition) = self.partitions.get_mut(key) {
                         self.changes.gone(partition);
@@ -103,6 +122,10 @@ impl State {
                         }
                         self.touch(Named::Orphan(*key));
                         self.orphans.insert(*key, topic.name.clone());
+                        if let Some(template) = &template {
+                            self.touch(Named::OrphanTemplate(*key));
+                            self.orphan_templates.insert(*key, template.clone());
+                        }
                     }
                     let linked: Vec<_> = self
                         .links
@@ -120,6 +143,10 @@ impl State {
                 let Some(names) = self.namespace_mut(topic.namespace) else {
                     return;
                 };
+                names.unmade(topic.id);
+                if let Some(template) = template {
+                    names.untemplate(topic.id, &template);
+                }
                 names.topics.remove(&topic.name);
                 names.topic_uuids.remove(&topic.uuid);
                 names.routes.touch(&topic.name);
@@ -219,6 +246,8 @@ impl State {
         for key in gone {
             self.touch(Named::Orphan(key));
             self.orphans.remove(&key);
+            self.touch(Named::OrphanTemplate(key));
+            self.orphan_templates.remove(&key);
         }
     }
 }

@@ -213,6 +213,7 @@ pub(super) fn info(name: &[u8], partitions: u32) -> TopicInfo {
         partitions,
         settings: Default::default(),
         provisional: false,
+        path_template: None,
         leader_epoch: 7,
     }
 }
