@@ -1,6 +1,13 @@
 //! Mapping rules, path templates and the catch-all topic: where records are kept, which paths they have, and that it is
 //! the same after a restart.
 
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
 mod support;
 
 use bytes::Bytes;

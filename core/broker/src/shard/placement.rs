@@ -33,6 +33,9 @@ pub(crate) struct Log {
 /// Records of one batch that go to one partition, with their routes.
 type Part = (Bytes, Vec<PublishRecord>, Vec<Arc<Route>>);
 
+/// A log, and which of its partitions; none: any.
+type Place = (Option<TopicId>, Option<usize>);
+
 impl Shard {
     /// The log that keeps what is published to this path, if there is one.
     pub(crate) fn log_of(
@@ -259,7 +262,7 @@ impl Shard {
             || Refusal::InvalidRecord("a gathered batch that can't be taken apart".to_owned());
         let header = BatchHeader::peek(&batch).map_err(|_| broken())?;
         let mut parts: Vec<Part> = Vec::new();
-        let mut open: Option<((Option<TopicId>, Option<usize>), BatchBuilder)> = None;
+        let mut open: Option<(Place, BatchBuilder)> = None;
         for (mut record, route) in records.into_iter().zip(routes) {
             let (position, length) = record.envelope.range;
             let end = position.checked_add(length).ok_or_else(broken)? as usize;
@@ -324,7 +327,7 @@ impl Shard {
 }
 
 /// Finishes the batch of the last part.
-fn close(open: Option<(impl Sized, BatchBuilder)>, parts: &mut [Part]) -> Option<()> {
+fn close(open: Option<(Place, BatchBuilder)>, parts: &mut [Part]) -> Option<()> {
     if let Some((_, builder)) = open {
         parts.last_mut()?.0 = builder.finish().ok()?.to_bytes();
     }
