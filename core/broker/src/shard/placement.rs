@@ -80,7 +80,10 @@ impl Shard {
         Log {
             topic: caught.as_ref().map(|(topic, _)| **topic),
             placed: caught.map(|(_, placed)| Box::new(placed)),
-            unlogged: makes,
+            // Not where there can't be one: nobody is to look again at every publish.
+            unlogged: makes
+                && (self.may_have_log(head)
+                    || self.mapping.catch_all.is_some() && self.may_be_caught(head)),
         }
     }
 
