@@ -238,6 +238,7 @@ async fn readers_of_committed_records_stop_at_what_is_open_and_are_told_what_was
         let aborted = AbortedTransaction {
             producer: writer.who.producer,
             first_offset: 0,
+            last_offset: 2,
         };
         assert_eq!(fetched.aborted, [aborted]);
         assert_eq!((fetched.last_stable_offset, fetched.high_watermark), (5, 5));

@@ -52,6 +52,8 @@ pub struct AbortedTransaction {
     pub producer: i64,
     /// The first offset that it wrote.
     pub first_offset: i64,
+    /// Its marker's offset.
+    pub last_offset: i64,
 }
 
 /// How a transactional id stands.

@@ -8,9 +8,9 @@ use crate::shard::published_qos;
 use bytes::Bytes;
 use omnilog_ledger::format::Entry;
 use omnilog_ledger::{LogRange, Section, SectionReader};
-use omnilog_record::RecordBatch;
+use omnilog_record::{BatchHeader, RecordBatch};
 use parking_lot::{Condvar, Mutex};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -345,17 +345,26 @@ fn read_batches(part: ColdFetched, reader: &dyn SectionReader) -> Fetched {
         }
     }
     if !fetched.aborted.is_empty() {
-        let end = fetched.batches.last().and_then(end_of).unwrap_or(i64::MIN);
-        fetched.aborted.retain(|aborted| aborted.first_offset < end);
+        tell_aborted(&mut fetched);
     }
     fetched
 }
 
-/// The offset behind a batch.
-fn end_of(batch: &Bytes) -> Option<i64> {
-    let base = i64::from_be_bytes(batch.get(..8)?.try_into().ok()?);
-    let last_delta = i32::from_be_bytes(batch.get(23..27)?.try_into().ok()?);
-    Some(base + i64::from(last_delta) + 1)
+/// Leaves those aborted transactions of which there is something in the batches. A reader drops its producer's records
+/// from the first offset of one to its marker: of what retention took away meanwhile the marker would never come.
+fn tell_aborted(fetched: &mut Fetched) {
+    let headers = fetched
+        .batches
+        .iter()
+        .flat_map(|batch| BatchHeader::peek(batch));
+    let written: BTreeSet<(i64, i64)> = headers
+        .map(|header| (header.producer_id, header.base_offset))
+        .collect();
+    fetched.aborted.retain(|aborted| {
+        let first = (aborted.producer, aborted.first_offset);
+        let last = (aborted.producer, aborted.last_offset);
+        written.range(first..=last).next().is_some()
+    });
 }
 
 /// Is there nothing in this part of a log?

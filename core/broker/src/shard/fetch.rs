@@ -163,6 +163,7 @@ impl Shard {
         let told = aborted.iter().map(|aborted| AbortedTransaction {
             producer: aborted.producer,
             first_offset: aborted.first_offset,
+            last_offset: aborted.last_offset,
         });
         Ok(ColdFetched {
             batches: self.batches_from(partition, asked.offset, until, limit, first),

@@ -257,6 +257,7 @@ pub(super) fn broker_reply(command: &Command, kindly: bool) -> Result<Reply, Ref
                 aborted: vec![AbortedTransaction {
                     producer: 3,
                     first_offset: 2,
+                    last_offset: 4,
                 }],
             };
             Reply::Fetched(
