@@ -57,7 +57,7 @@ use checkpoint::Progress;
 use clients::ClientState;
 #[cfg(test)]
 pub(crate) use compaction::CompactionJob;
-pub(crate) use dead_letters::Exhumation;
+pub(crate) use dead_letters::{Dying, Exhumation};
 pub(crate) use dispatch::published_qos;
 use fetch::ParkedFetch;
 use omnilog_ledger::{Journal, Lsn, Section, ShardId};
@@ -137,8 +137,8 @@ pub(crate) struct Shard {
     link_reads: LinkReads,
     /// Records that dead letters need read.
     exhumations: Vec<Exhumation>,
-    /// How many of them are under way, by queue.
-    pub(crate) exhuming: IdMap<QueueId, usize>,
+    /// Entries that wait for that, by queue, in the order in which they died.
+    pub(crate) exhuming: IdMap<QueueId, VecDeque<Dying>>,
     /// Queues by the time something of theirs is due: an entry's, or their own.
     queue_timers: BTreeSet<(i64, QueueId)>,
     /// Somebody waits for what this step writes.

@@ -18,8 +18,17 @@ use crate::state::routes::Route;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Entries of one queue whose records are being read at the same time.
+/// Entries of one queue that wait for their records, or for those of others before them.
 const READS_MAX: usize = 64;
+
+/// An entry that is to be a dead letter, after those before it.
+#[derive(Debug)]
+pub(crate) struct Dying {
+    entry: u64,
+    reason: DeathReason,
+    /// `None`: it is being read. Else what was found, if it could be.
+    message: Option<Option<Message>>,
+}
 
 /// A record to be read for a dead letter, or because a delay is over.
 #[derive(Debug)]
@@ -33,11 +42,7 @@ pub(crate) struct Exhumation {
 /// What a record is read for.
 #[derive(Debug, Clone, Copy)]
 enum Cause {
-    Died {
-        queue: QueueId,
-        entry: u64,
-        reason: DeathReason,
-    },
+    Died { queue: QueueId, entry: u64 },
     Due(Due),
 }
 
@@ -78,7 +83,7 @@ impl Shard {
     pub(crate) fn may_discard(&self, id: QueueId) -> bool {
         self.exhuming
             .get(&id)
-            .is_none_or(|reading| *reading < READS_MAX)
+            .is_none_or(|dying| dying.len() < READS_MAX)
     }
 
     /// Entries are done with before they were consumed, ready or just taken out of the ready ones. In the frame under
@@ -111,20 +116,17 @@ impl Shard {
                 continue;
             }
             match self.locate(entry) {
-                Located::Here(message) => {
+                Located::Here(message) if !self.exhuming.contains_key(&id) => {
                     self.dead_letter(id, &message, reason);
                     gone.push(entry);
                 }
+                Located::Here(message) => {
+                    // Those before it come first.
+                    self.await_death(id, entry, rank, reason, Some(Some(message)));
+                }
                 Located::Cold(record) => {
-                    if let Some(queue) = self.state.queues.get_mut(&id) {
-                        queue.lease(EntryId(entry), Lease::of_nobody(rank));
-                    }
-                    *self.exhuming.entry(id).or_default() += 1;
-                    let cause = Cause::Died {
-                        queue: id,
-                        entry,
-                        reason,
-                    };
+                    self.await_death(id, entry, rank, reason, None);
+                    let cause = Cause::Died { queue: id, entry };
                     self.exhumations.push(Exhumation {
                         cause,
                         record,
@@ -148,27 +150,49 @@ impl Shard {
         let Exhumation { cause, message, .. } = exhumation;
         match cause {
             Cause::Due(due) => self.due_read(due, message),
-            Cause::Died {
-                queue,
-                entry,
-                reason,
-            } => self.dead_read(queue, entry, reason, message),
+            Cause::Died { queue, entry } => self.dead_read(queue, entry, message),
         }
     }
 
-    fn dead_read(
+    /// An entry waits, leased to nobody, to be a dead letter.
+    fn await_death(
         &mut self,
         id: QueueId,
         entry: u64,
+        rank: Option<u16>,
         reason: DeathReason,
-        message: Option<Message>,
+        message: Option<Option<Message>>,
     ) {
-        if let Some(reading) = self.exhuming.get_mut(&id) {
-            *reading -= 1;
-            if *reading == 0 {
+        if let Some(queue) = self.state.queues.get_mut(&id) {
+            queue.lease(EntryId(entry), Lease::of_nobody(rank));
+        }
+        self.exhuming.entry(id).or_default().push_back(Dying {
+            entry,
+            reason,
+            message,
+        });
+    }
+
+    /// An entry's record has been read: it is a dead letter as soon as those before it are. Reads overtake each other.
+    fn dead_read(&mut self, id: QueueId, entry: u64, message: Option<Message>) {
+        let dying = self.exhuming.get_mut(&id);
+        let read = dying.and_then(|dying| dying.iter_mut().find(|one| one.entry == entry));
+        if let Some(read) = read {
+            read.message = Some(message);
+        }
+        while let Some(dying) = self.exhuming.get_mut(&id) {
+            let next = dying.pop_front_if(|next| next.message.is_some());
+            if dying.is_empty() {
                 self.exhuming.remove(&id);
             }
+            let Some(next) = next else {
+                return;
+            };
+            self.bury(id, next.entry, next.reason, next.message.flatten());
         }
+    }
+
+    fn bury(&mut self, id: QueueId, entry: u64, reason: DeathReason, message: Option<Message>) {
         let Some(queue) = self.state.queues.get_mut(&id) else {
             return;
         };
