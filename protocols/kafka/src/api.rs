@@ -31,6 +31,7 @@ mod offset_commit;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod operations;
+mod positions;
 mod produce;
 mod settings;
 mod sync_group;

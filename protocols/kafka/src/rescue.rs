@@ -49,9 +49,9 @@ pub(crate) fn refusal(refusal: &Refusal) -> ResponseError {
     }
 }
 
-/// The code of a position that can't be stored: what a broker's storage can't do now, its coordinator can't (as
-/// `GroupMetadataManager` has it), and clients try again.
-pub(crate) fn commit(no: &Refusal) -> ResponseError {
+/// The code of a coordinator's no, of groups and transactions: what a broker's storage can't do now, its coordinator
+/// can't (as `GroupMetadataManager` has it), and clients try again.
+pub(crate) fn coordinator(no: &Refusal) -> ResponseError {
     match no {
         Refusal::DiskFull => ResponseError::CoordinatorNotAvailable,
         Refusal::ShardLost => ResponseError::NotCoordinator,
@@ -84,7 +84,7 @@ pub(crate) fn codec(error: CodecError) -> ConnectionError {
 
 #[cfg(test)]
 mod tests {
-    use super::{Refusal, ResponseError, commit, refusal};
+    use super::{Refusal, ResponseError, coordinator, refusal};
 
     #[test]
     fn a_position_that_waits_for_space_is_committed_again() {
@@ -93,12 +93,12 @@ mod tests {
             ResponseError::KafkaStorageError
         );
         assert_eq!(
-            commit(&Refusal::DiskFull),
+            coordinator(&Refusal::DiskFull),
             ResponseError::CoordinatorNotAvailable
         );
-        assert!(commit(&Refusal::DiskFull).is_retriable());
+        assert!(coordinator(&Refusal::DiskFull).is_retriable());
         assert_eq!(
-            commit(&Refusal::NoPartition),
+            coordinator(&Refusal::NoPartition),
             refusal(&Refusal::NoPartition)
         );
     }

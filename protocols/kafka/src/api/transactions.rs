@@ -38,9 +38,7 @@ impl Call<'_> {
 pub(super) fn error(refusal: &Refusal, version: i16, fenced_from: i16) -> ResponseError {
     match refusal {
         Refusal::ProducerFenced if version < fenced_from => ResponseError::InvalidProducerEpoch,
-        // Producers try again.
-        Refusal::DiskFull | Refusal::ShardLost => ResponseError::CoordinatorNotAvailable,
-        refusal => rescue::refusal(refusal),
+        refusal => rescue::coordinator(refusal),
     }
 }
 
