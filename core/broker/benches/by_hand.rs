@@ -7,7 +7,6 @@
     reason = "a bench fails by panicking"
 )]
 
-use bytes::Bytes;
 use omnilog_broker::bench::ByHand;
 use omnilog_broker::*;
 use omnilog_ledger::format::Entry;
@@ -164,24 +163,11 @@ pub fn message(address: &Address, provenance: Provenance, qos: u8, count: usize)
                 headers,
             })
             .unwrap();
-        records.push(PublishRecord {
-            envelope: Envelope {
-                address: address.clone(),
-                provenance,
-                publisher: name("guest"),
-                properties: Bytes::new(),
-                qos,
-                retain: false,
-                expires_at_ms: None,
-                priority: 0,
-                property_headers: 0,
-                range: (appended.body_position, appended.body_bytes),
-            },
-            more_routing_keys: Vec::new(),
-            headers: Vec::new(),
-            retain: None,
-            delay: None,
-        });
+        records.push(PublishRecord::of(Envelope {
+            publisher: name("guest"),
+            qos,
+            ..Envelope::new(address.clone(), provenance, appended.range())
+        }));
     }
     Publish {
         batch: builder.finish().unwrap().to_bytes(),

@@ -199,27 +199,14 @@ fn publish(queue: &str) -> Command {
         .unwrap();
     Command::Publish(Publish {
         batch: builder.finish().unwrap().to_bytes(),
-        records: vec![PublishRecord {
-            envelope: Envelope {
-                address: Address::Amqp {
-                    exchange: Bytes::new(),
-                    routing_key: name(queue),
-                },
-                provenance: Provenance::AmqpDefault,
-                publisher: Bytes::from_static(b"bench"),
-                properties: Bytes::new(),
-                qos: 1,
-                retain: false,
-                expires_at_ms: None,
-                priority: 0,
-                property_headers: 0,
-                range: (appended.body_position, appended.body_bytes),
+        records: vec![PublishRecord::of(Envelope::new(
+            Address::Amqp {
+                exchange: Bytes::new(),
+                routing_key: name(queue),
             },
-            more_routing_keys: Vec::new(),
-            headers: Vec::new(),
-            retain: None,
-            delay: None,
-        }],
+            Provenance::AmqpDefault,
+            appended.range(),
+        ))],
         wait: Wait::Durable,
         dedupe: None,
     })

@@ -47,14 +47,7 @@ async fn whoever_fills_a_queue_in_memory_is_blocked_until_it_has_drained() {
     let running = Broker::start(&Env::real(), dir.path(), options, config).unwrap();
     let mut publisher = Peer::join(&running);
     let mut bystander = Peer::join(&running);
-    let declare = DeclareQueue {
-        name: Bytes::from_static(b"memory"),
-        durable: false,
-        exclusive: false,
-        auto_delete: false,
-        arguments: Vec::new(),
-    };
-    publisher.ask(Command::DeclareQueue(declare)).await.unwrap();
+    publisher.declare_with("memory", false, Vec::new()).await;
     let big = "x".repeat(3000);
     for _ in 0..8 {
         let published = publisher.publish(amqp("", "memory"), &big).await;

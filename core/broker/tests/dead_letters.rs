@@ -28,14 +28,7 @@ async fn work(peer: &mut Peer, ttl_ms: Option<i64>) {
         .map(|(name, value)| (text(name), Value::Bytes(text(value))))
         .to_vec();
     arguments.extend(ttl_ms.map(|ttl_ms| (text("x-message-ttl"), Value::Int(ttl_ms))));
-    let declare = DeclareQueue {
-        name: text("work"),
-        durable: true,
-        exclusive: false,
-        auto_delete: false,
-        arguments,
-    };
-    peer.ask(Command::DeclareQueue(declare)).await.unwrap();
+    peer.declare_with("work", true, arguments).await;
     for value in ["1", "2", "3"] {
         peer.publish(amqp("", "work"), value).await;
     }
@@ -122,17 +115,11 @@ async fn what_comes_back_to_a_full_queue_that_refuses_is_not_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let running = start(dir.path());
     let mut peer = Peer::join(&running);
-    let declare = DeclareQueue {
-        name: text("full"),
-        durable: true,
-        exclusive: false,
-        auto_delete: false,
-        arguments: vec![
-            (text("x-max-length"), Value::Int(1)),
-            (text("x-overflow"), Value::Bytes(text("reject-publish"))),
-        ],
-    };
-    peer.ask(Command::DeclareQueue(declare)).await.unwrap();
+    let limited = vec![
+        (text("x-max-length"), Value::Int(1)),
+        (text("x-overflow"), Value::Bytes(text("reject-publish"))),
+    ];
+    peer.declare_with("full", true, limited).await;
     let mut worker = Peer::join(&running);
     worker.consume("full").await;
     for value in ["1", "2"] {

@@ -70,7 +70,7 @@ fn many(count: i64, ms: impl Fn(i64) -> i64) -> Publish {
             })
             .unwrap();
         let mut record = like.clone();
-        record.envelope.range = (appended.body_position, appended.body_bytes);
+        record.envelope.range = appended.range();
         record.delay.as_mut().unwrap().ms = ms(number);
         publish.records.push(record);
     }

@@ -19,22 +19,6 @@ fn text(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
 }
 
-async fn declare(
-    peer: &mut Peer,
-    name: &'static str,
-    durable: bool,
-    argument: (&'static str, Value),
-) {
-    let declare = DeclareQueue {
-        name: text(name),
-        durable,
-        exclusive: false,
-        auto_delete: false,
-        arguments: vec![(text(argument.0), argument.1)],
-    };
-    peer.ask(Command::DeclareQueue(declare)).await.unwrap();
-}
-
 async fn consume(peer: &mut Peer, queue: &'static str, key: u64, credit: u32, priority: i32) {
     let consume = Consume {
         queue: text(queue),
@@ -100,7 +84,8 @@ async fn the_highest_priority_comes_first_and_what_comes_back_has_its_place() {
         let dir = tempfile::tempdir().unwrap();
         let mut running = start(dir.path());
         let mut peer = Peer::join(&running);
-        declare(&mut peer, "q", durable, ("x-max-priority", Value::Int(5))).await;
+        peer.declare_with("q", durable, vec![(text("x-max-priority"), Value::Int(5))])
+            .await;
         for (value, priority) in [("a", 0), ("b", 3), ("c", 200), ("d", 3), ("e", 0), ("f", 5)] {
             publish_with(&mut peer, amqp("", "q"), value, |envelope| {
                 envelope.provenance = Provenance::AmqpDefault;
@@ -166,8 +151,8 @@ async fn a_single_active_consumer_stays_until_it_leaves() {
     let running = start(dir.path());
     let mut first = Peer::join(&running);
     let mut second = Peer::join(&running);
-    let argument = ("x-single-active-consumer", Value::Bool(true));
-    declare(&mut first, "q", true, argument).await;
+    let single = vec![(text("x-single-active-consumer"), Value::Bool(true))];
+    first.declare_with("q", true, single).await;
     consume(&mut first, "q", 1, 1, 0).await;
     consume(&mut second, "q", 1, 0, 0).await;
     consume(&mut second, "q", 2, 0, 9).await;
@@ -274,7 +259,12 @@ async fn a_key_stays_with_its_consumer_while_it_has_any_of_it() {
         let dir = tempfile::tempdir().unwrap();
         let mut running = start(dir.path());
         let mut peer = Peer::join(&running);
-        declare(&mut peer, "q", durable, ("x-key-shared", Value::Bool(true))).await;
+        peer.declare_with(
+            "q",
+            durable,
+            vec![(text("x-key-shared"), Value::Bool(true))],
+        )
+        .await;
         let exchange = DeclareExchange {
             name: text("x"),
             kind: ExchangeKind::Fanout,

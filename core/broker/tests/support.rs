@@ -105,13 +105,23 @@ impl Peer {
         }
     }
 
+    /// A durable queue.
     pub async fn declare(&mut self, name: &'static str) -> QueueInfo {
+        self.declare_with(name, true, Vec::new()).await
+    }
+
+    pub async fn declare_with(
+        &mut self,
+        name: &'static str,
+        durable: bool,
+        arguments: Table,
+    ) -> QueueInfo {
         let declare = DeclareQueue {
             name: Bytes::from_static(name.as_bytes()),
-            durable: true,
+            durable,
             exclusive: false,
             auto_delete: false,
-            arguments: Vec::new(),
+            arguments,
         };
         match self.ask(Command::DeclareQueue(declare)).await {
             Ok(Reply::Queue(info)) => info,
@@ -256,24 +266,10 @@ pub fn gathered(messages: &[(Address, &str)]) -> Publish {
             Address::Mqtt { .. } => Provenance::Mqtt,
             _ => Provenance::AmqpExchange,
         };
-        records.push(PublishRecord {
-            envelope: Envelope {
-                address: address.clone(),
-                provenance,
-                publisher: Bytes::from_static(b"tester"),
-                properties: Bytes::new(),
-                qos: 1,
-                retain: false,
-                expires_at_ms: None,
-                priority: 0,
-                property_headers: 0,
-                range: (appended.body_position, appended.body_bytes),
-            },
-            more_routing_keys: Vec::new(),
-            headers: Vec::new(),
-            retain: None,
-            delay: None,
-        });
+        records.push(PublishRecord::of(Envelope {
+            publisher: Bytes::from_static(b"tester"),
+            ..Envelope::new(address.clone(), provenance, appended.range())
+        }));
     }
     Publish {
         batch: builder.finish().unwrap().to_bytes(),

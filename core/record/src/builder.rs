@@ -94,6 +94,13 @@ pub struct Appended {
     pub body_bytes: u32,
 }
 
+impl Appended {
+    /// The body's position and size.
+    pub fn range(self) -> (u32, u32) {
+        (self.body_position, self.body_bytes)
+    }
+}
+
 /// Gathers records into one batch.
 ///
 /// ```

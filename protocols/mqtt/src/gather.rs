@@ -85,7 +85,7 @@ impl Gather {
             headers,
         });
         let range = match appended {
-            Ok(appended) => (appended.body_position, appended.body_bytes),
+            Ok(appended) => appended.range(),
             Err(error) => {
                 // Packets are far smaller than what a batch may hold.
                 tracing::error!(%error, "a publish does not fit into a batch");

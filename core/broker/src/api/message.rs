@@ -31,6 +31,24 @@ pub struct Envelope {
     pub range: (u32, u32),
 }
 
+impl Envelope {
+    /// A persistent record by this address and nobody in particular, without properties. `range` as in [`Envelope`].
+    pub fn new(address: Address, provenance: Provenance, range: (u32, u32)) -> Self {
+        Self {
+            address,
+            provenance,
+            publisher: Name::new(),
+            properties: Bytes::new(),
+            qos: 1,
+            retain: false,
+            expires_at_ms: None,
+            priority: 0,
+            property_headers: 0,
+            range,
+        }
+    }
+}
+
 /// A batch in the log with its envelopes: one for each record of a gathered batch, none for a Kafka client's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoredBatch {

@@ -43,8 +43,21 @@ pub struct PublishRecord {
     pub delay: Option<Box<Delay>>,
 }
 
+impl PublishRecord {
+    /// A record that is only published: routed by its address alone, now, and retained nowhere.
+    pub fn of(envelope: Envelope) -> Self {
+        Self {
+            envelope,
+            more_routing_keys: Vec::new(),
+            headers: Vec::new(),
+            retain: None,
+            delay: None,
+        }
+    }
+}
+
 /// How long after it was taken in a message is published.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delay {
     /// Milliseconds. Not more than 0: at once.
     pub ms: i64,

@@ -10,7 +10,7 @@ use crate::server::ColdRecord;
 use crate::shard::Shard;
 use crate::shard::dispatch::Located;
 use crate::shard::headers::Headers;
-use crate::shard::publish::rebatch;
+use crate::shard::rebatch::rebatch;
 use crate::shard::route::{amqp_provenance, path_head, path_rest};
 use crate::state::delayed::Due;
 use crate::state::queue::{Lease, NOBODY};
@@ -273,13 +273,7 @@ impl Shard {
             return;
         };
         envelope.range = range;
-        let record = PublishRecord {
-            envelope,
-            more_routing_keys: Vec::new(),
-            headers,
-            retain: None,
-            delay: None,
-        };
+        let record = PublishRecord::of(envelope);
         let deaths = vec![(0, Arc::new(deaths))];
         self.stats.dead_letters += 1;
         let mut outcomes = Vec::new();

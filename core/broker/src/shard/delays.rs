@@ -8,9 +8,8 @@ use crate::api::*;
 use crate::event::Event as Decision;
 use crate::shard::dead_letters::Exhumation;
 use crate::shard::dispatch::Located;
-use crate::shard::headers::Headers;
 use crate::shard::limits::payload_bytes;
-use crate::shard::publish::{rebatch, single};
+use crate::shard::rebatch::{rebatch, single};
 use crate::shard::{GROUP_BYTES_MAX, Shard};
 use crate::state::delayed::Due;
 use bytes::Bytes;
@@ -123,13 +122,7 @@ impl Shard {
         let mut times: Vec<(u64, u64, i64)> = Vec::new();
         for (record, index) in records.into_iter().zip(0u32..) {
             let mut envelope = record.envelope;
-            let delay = record.delay.map_or_else(
-                || Delay {
-                    ms: 0,
-                    properties: None,
-                },
-                |delay| *delay,
-            );
+            let delay = record.delay.map(|delay| *delay).unwrap_or_default();
             if delay.ms > self.config.delay_ms_max || room == 0 {
                 outcomes.push(Routed::Rejected);
                 envelopes.push(envelope);
@@ -271,39 +264,19 @@ impl Shard {
             _ => None,
         };
         let hints = message.hints().cloned().unwrap_or_default();
-        let record = PublishRecord {
-            envelope,
+        let records = vec![PublishRecord {
             more_routing_keys: hints.more_routing_keys,
             headers: hints.headers,
             retain,
-            delay: None,
-        };
-        let records = vec![record];
-        let record = records.first()?;
-        let address = &record.envelope.address;
-        let find = |shard: &mut Self| {
-            let headers = Headers::of(record, &batch);
-            let more_keys = &record.more_routing_keys;
-            shard.route(namespace, provenance, address, headers, more_keys)
-        };
-        let mut route = find(self);
-        // Its publisher may be gone: the name counts as nobody's.
-        if route.unlogged && self.ensure_log(ClientId(0), namespace, provenance, address) {
-            route = find(self);
-        }
-        let routes = vec![route];
-        self.check_keys(&records, &routes).ok()?;
-        let mut outcomes = Vec::new();
-        for (batch, records, routes) in self.split(batch, records, routes).ok()? {
-            self.publish_batch(
-                namespace,
-                batch,
-                records,
-                &routes,
-                Vec::new(),
-                &mut outcomes,
-            );
-        }
+            ..PublishRecord::of(envelope)
+        }];
+        // Its publisher may be gone: a name that it makes counts as nobody's.
+        let nobody = ClientId(0);
+        let routes = self
+            .find_routes(nobody, namespace, provenance, &batch, &records)
+            .ok()?;
+        self.publish_routed(namespace, batch, records, routes)
+            .ok()?;
         Some(())
     }
 }

@@ -292,7 +292,7 @@ impl Shard {
                     headers: parsed.headers(),
                 })
                 .map_err(|_| broken())?;
-            record.envelope.range = (appended.body_position, appended.body_bytes);
+            record.envelope.range = appended.range();
             part.1.push(record);
             part.2.push(route);
         }

@@ -1,24 +1,21 @@
-//! Publishing by AMQP and MQTT: everything is decided here, before anything is written.
+//! Publishing by AMQP and MQTT: everything is decided before anything is written. `route` finds who may take a record,
+//! `placement` where it is kept, `targets` who takes it.
 
 use crate::api::*;
 use crate::event::{Event as Decision, Holders};
-use crate::mapping::Placed;
 use crate::shard::append::{self, BatchFields, place_batch};
-use crate::shard::dispatch::published_qos;
-use crate::shard::expiry::{Deadlines, deadline};
+use crate::shard::expiry::deadline;
 use crate::shard::headers::Headers;
-use crate::shard::limits::{Added, dead_letters_refused, payload_bytes};
-use crate::shard::ranks::{Ranks, rank_events};
+use crate::shard::limits::payload_bytes;
+use crate::shard::ranks::rank_events;
 use crate::shard::release::Effect;
 use crate::shard::route::amqp_provenance;
+use crate::shard::targets::Beside;
 use crate::shard::{Outcome, Shard};
 use crate::state::queue::MemoryEntry;
 use crate::state::routes::Route;
 use bytes::Bytes;
 use omnilog_ledger::Section;
-use omnilog_record::{
-    BatchBuilder, BatchHeader, BatchOptions, NewRecord, Pieces, Record, RecordBase,
-};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -33,29 +30,6 @@ const RECORD_BYTES: usize = 1024;
 
 /// Up to this many queues are named in place; larger sets are interned.
 const INLINE_HOLDERS: usize = 4;
-
-/// One record's targets, decided.
-#[derive(Debug, Default)]
-struct Targets {
-    /// Durable queues that hold it.
-    holders: SmallVec<[QueueId; 4]>,
-    /// Queues that get it in memory, with its QoS there.
-    memory: SmallVec<[(QueueId, u8); 4]>,
-    taken: bool,
-    rejected: bool,
-    /// What the queues that hold it tell it apart by, if any of them does.
-    ranks: Ranks,
-    /// Queues that are full and dead-letter what they refuse.
-    refused: SmallVec<[QueueId; 1]>,
-}
-
-/// What a batch's queues are told of its records beside that they hold them.
-#[derive(Debug, Default)]
-struct Beside {
-    ranks: Vec<(u32, Ranks)>,
-    deadlines: Deadlines,
-    added: Added,
-}
 
 impl Shard {
     pub(crate) fn publish(
@@ -107,21 +81,8 @@ impl Shard {
             }
             return self.publish_parted(client, namespace, publish);
         }
-        let mut routes: Vec<Arc<Route>> = Vec::with_capacity(publish.records.len());
-        for record in &publish.records {
-            let address = &record.envelope.address;
-            let find = |shard: &mut Self| {
-                let headers = Headers::of(record, &publish.batch);
-                let more_keys = &record.more_routing_keys;
-                shard.route(namespace, provenance, address, headers, more_keys)
-            };
-            let mut route = find(self);
-            if route.unlogged && self.ensure_log(client, namespace, provenance, address) {
-                route = find(self);
-            }
-            routes.push(route);
-        }
-        self.check_keys(&publish.records, &routes)?;
+        let batch = &publish.batch;
+        let routes = self.find_routes(client, namespace, provenance, batch, &publish.records)?;
         if routes.iter().any(|route| route.cut_short) {
             // Somebody who wants it may not have been found, so nobody is told that it is safe.
             let what = "the patterns and the path are too involved";
@@ -131,18 +92,7 @@ impl Shard {
             self.reserve_incoming(dedupe, durable);
         }
         let Publish { batch, records, .. } = publish;
-        let mut outcomes = Vec::with_capacity(records.len());
-        for part in self.split(batch, records, routes)? {
-            let (batch, records, routes) = part;
-            self.publish_batch(
-                namespace,
-                batch,
-                records,
-                &routes,
-                Vec::new(),
-                &mut outcomes,
-            );
-        }
+        let mut outcomes = self.publish_routed(namespace, batch, records, routes)?;
         self.press(client);
         if outcomes.iter().all(|outcome| *outcome == Routed::Taken) {
             outcomes.clear();
@@ -151,6 +101,49 @@ impl Shard {
             outcomes,
             duplicate: false,
         })
+    }
+
+    /// Where each record goes, and the log that it may need made. What a topic does not take is refused.
+    pub(crate) fn find_routes(
+        &mut self,
+        client: ClientId,
+        namespace: NamespaceId,
+        provenance: Provenance,
+        batch: &Bytes,
+        records: &[PublishRecord],
+    ) -> Result<Vec<Arc<Route>>, Refusal> {
+        let mut routes: Vec<Arc<Route>> = Vec::with_capacity(records.len());
+        for record in records {
+            let address = &record.envelope.address;
+            let find = |shard: &mut Self| {
+                let headers = Headers::of(record, batch);
+                let more_keys = &record.more_routing_keys;
+                shard.route(namespace, provenance, address, headers, more_keys)
+            };
+            let mut route = find(self);
+            if route.unlogged && self.ensure_log(client, namespace, provenance, address) {
+                route = find(self);
+            }
+            routes.push(route);
+        }
+        self.check_keys(records, &routes)?;
+        Ok(routes)
+    }
+
+    /// Publishes records by their routes, partition by partition; says what became of each.
+    pub(crate) fn publish_routed(
+        &mut self,
+        namespace: NamespaceId,
+        batch: Bytes,
+        records: Vec<PublishRecord>,
+        routes: Vec<Arc<Route>>,
+    ) -> Result<Vec<Routed>, Refusal> {
+        let mut outcomes = Vec::with_capacity(records.len());
+        for (batch, records, routes) in self.split(batch, records, routes)? {
+            let deaths = Vec::new();
+            self.publish_batch(namespace, batch, records, &routes, deaths, &mut outcomes);
+        }
+        Ok(outcomes)
     }
 
     fn reserve_incoming(&mut self, dedupe: Dedupe, durable: bool) {
@@ -194,11 +187,7 @@ impl Shard {
     }
 
     /// Compacted topics take no records without a key. A key comes from the address.
-    pub(crate) fn check_keys(
-        &self,
-        records: &[PublishRecord],
-        routes: &[Arc<Route>],
-    ) -> Result<(), Refusal> {
+    fn check_keys(&self, records: &[PublishRecord], routes: &[Arc<Route>]) -> Result<(), Refusal> {
         if !self.compacted.any() {
             return Ok(());
         }
@@ -393,77 +382,6 @@ impl Shard {
         first
     }
 
-    /// Which queues hold a record, and which get it in memory.
-    fn targets(
-        &mut self,
-        envelope: &Envelope,
-        route: &Route,
-        batch: &Bytes,
-        index: u32,
-        beside: &mut Beside,
-    ) -> Targets {
-        let mut targets = Targets::default();
-        let now_ms = self.now.unix_ms;
-        let bytes = batch.len();
-        let payload = || payload_bytes(batch, envelope.range);
-        beside.deadlines.record(index, envelope, now_ms);
-        let mqtt = envelope.provenance == Provenance::Mqtt;
-        for target in &route.queues {
-            let Some(queue) = self.state.queues.get(&target.queue) else {
-                continue;
-            };
-            if target.not_from.is_some()
-                && mqtt
-                && target.not_from.as_ref() == Some(&envelope.publisher)
-            {
-                continue;
-            }
-            let subscribed = queue.kind != QueueKind::Classic;
-            let qos = if subscribed {
-                published_qos(envelope).min(target.qos)
-            } else {
-                target.qos
-            };
-            let held = queue.durable() && (!subscribed || qos > 0);
-            if !beside.added.fits(queue, index, &payload) {
-                targets.rejected = true;
-                if dead_letters_refused(queue) {
-                    targets.refused.push(target.queue);
-                }
-                continue;
-            }
-            if held {
-                targets.ranks.add(queue, envelope);
-                beside.deadlines.held(index, queue, envelope, now_ms);
-                targets.taken = true;
-                targets.holders.push(target.queue);
-                continue;
-            }
-            // Unheld: it lives in memory. A session that is offline gets no QoS 0.
-            let offline = subscribed && queue.consumers.is_empty();
-            if qos == 0 && offline {
-                continue;
-            }
-            let (bytes, memory_bytes) = (bytes as u64, queue.memory_bytes);
-            let full = if subscribed || qos == 0 {
-                memory_bytes + bytes > self.config.memory_queue_bytes_max
-            } else {
-                !self.may_take(target.queue, memory_bytes, bytes)
-            };
-            if full {
-                if qos == 0 {
-                    self.stats.dropped += 1;
-                } else {
-                    targets.rejected = true;
-                }
-                continue;
-            }
-            targets.taken = true;
-            targets.memory.push((target.queue, qos));
-        }
-        targets
-    }
-
     /// Puts a message into a queue in memory; returns its entry.
     pub(crate) fn enqueue_memory(
         &mut self,
@@ -530,40 +448,6 @@ impl Shard {
         self.mark_dirty(id);
         entry
     }
-}
-
-/// One record of a gathered batch as a batch of its own.
-pub(crate) fn single(
-    batch: &Bytes,
-    mut record: PublishRecord,
-) -> Result<(Bytes, PublishRecord), Refusal> {
-    let (batch, range) = rebatch(batch, record.envelope.range, None).ok_or_else(|| {
-        Refusal::InvalidRecord("a gathered batch that can't be taken apart".to_owned())
-    })?;
-    record.envelope.range = range;
-    Ok((batch, record))
-}
-
-/// A record of a gathered batch as a batch of its own, under the key that its place says.
-pub(crate) fn rebatch(
-    batch: &Bytes,
-    (position, length): (u32, u32),
-    placed: Option<&Placed>,
-) -> Option<(Bytes, (u32, u32))> {
-    let header = BatchHeader::peek(batch).ok()?;
-    let body = batch.get(position as usize..position.checked_add(length)? as usize)?;
-    let record = Record::parse(body, &RecordBase::from(&header)).ok()?;
-    let mut builder = BatchBuilder::new(BatchOptions::default());
-    let appended = builder
-        .append(&NewRecord {
-            timestamp: record.timestamp,
-            key: placed.map_or(record.key, |placed| placed.key.as_deref()),
-            value: record.value.map(Pieces::One),
-            headers: record.headers(),
-        })
-        .ok()?;
-    let batch = builder.finish().ok()?.to_bytes();
-    Some((batch, (appended.body_position, appended.body_bytes)))
 }
 
 /// Has a record of this address no key?

@@ -116,24 +116,12 @@ pub(super) fn publish(
             Address::Amqp { exchange, .. } if exchange.is_empty() => Provenance::AmqpDefault,
             _ => Provenance::AmqpExchange,
         };
-        records.push(PublishRecord {
-            envelope: Envelope {
-                address: address.clone(),
-                provenance,
-                publisher: publisher.clone(),
-                properties: Bytes::copy_from_slice(&id.to_be_bytes()),
-                qos,
-                retain: false,
-                expires_at_ms: None,
-                priority: 0,
-                property_headers: 0,
-                range: (appended.body_position, appended.body_bytes),
-            },
-            more_routing_keys: Vec::new(),
-            headers: Vec::new(),
-            retain: None,
-            delay: None,
-        });
+        records.push(PublishRecord::of(Envelope {
+            publisher: publisher.clone(),
+            properties: Bytes::copy_from_slice(&id.to_be_bytes()),
+            qos,
+            ..Envelope::new(address.clone(), provenance, appended.range())
+        }));
     }
     Publish {
         batch: builder.finish().unwrap().to_bytes(),

@@ -95,7 +95,7 @@ fn message(provenance: Provenance, mapped: u16, headers: &[(&[u8], Option<&[u8]>
                 expires_at_ms: Some(10_500),
                 priority: 0,
                 property_headers: mapped,
-                range: (appended.body_position, appended.body_bytes),
+                range: appended.range(),
             }],
         }),
         index: 0,

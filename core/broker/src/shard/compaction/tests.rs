@@ -267,27 +267,14 @@ impl Bench {
         let mut records = Vec::new();
         for _ in 0..4 {
             let appended = builder.append(&record).unwrap();
-            records.push(PublishRecord {
-                envelope: Envelope {
-                    address: Address::Amqp {
-                        exchange: Name::new(),
-                        routing_key: Name::from_static(queue.as_bytes()),
-                    },
-                    provenance: Provenance::AmqpDefault,
-                    publisher: Name::new(),
-                    properties: Bytes::new(),
-                    qos: 1,
-                    retain: false,
-                    expires_at_ms: None,
-                    priority: 0,
-                    property_headers: 0,
-                    range: (appended.body_position, appended.body_bytes),
+            records.push(PublishRecord::of(Envelope::new(
+                Address::Amqp {
+                    exchange: Name::new(),
+                    routing_key: Name::from_static(queue.as_bytes()),
                 },
-                more_routing_keys: Vec::new(),
-                headers: Vec::new(),
-                retain: None,
-                delay: None,
-            });
+                Provenance::AmqpDefault,
+                appended.range(),
+            )));
         }
         let publish = Publish {
             batch: builder.finish().unwrap().to_bytes(),
