@@ -40,12 +40,7 @@ impl Shard {
             }
             self.dispatch(*id);
             self.tend(*id);
-            // A queue with room again wants more of what its links read.
-            if let Some(queue) = self.state.queues.get(id)
-                && !queue.linked_to.is_empty()
-            {
-                self.link_reads.news.extend(&queue.linked_to);
-            }
+            self.read_on(*id);
         }
         // Queues that became dirty meanwhile stay for the next round; the buffer is kept.
         queues.clear();

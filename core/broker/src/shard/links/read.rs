@@ -79,6 +79,22 @@ impl Shard {
         std::mem::take(&mut self.link_reads.jobs)
     }
 
+    /// A queue that has room, perhaps again, is read for where its links have fallen behind.
+    pub(crate) fn read_on(&mut self, id: QueueId) {
+        let Some(queue) = self.state.queues.get(&id) else {
+            return;
+        };
+        if queue.linked_to.is_empty() || !has_room(queue) {
+            return;
+        }
+        for partition in &queue.linked_to {
+            let link = self.state.links.get(&(*partition, id));
+            if link.is_some_and(|link| self.link_lag(*partition, link) > 0) {
+                self.link_reads.news.insert(*partition);
+            }
+        }
+    }
+
     /// Starts reads for links that have fallen behind and whose queues have room.
     pub(crate) fn pump_links(&mut self) {
         while !self.link_reads.news.is_empty()
