@@ -2,8 +2,7 @@
 //! speed and at a steady rate.
 //!
 //! One thread drives all connections of a load (`engine`), with a peer for each (`peers`); `plan` says what is sent,
-//! `connect` makes it so, `measure` runs it once. `compare`
-//! does that for several brokers in turn.
+//! `connect` makes it so, `measure` runs it once. `compare` does that for several brokers in turn.
 
 mod beside;
 mod book;

@@ -147,13 +147,7 @@ impl Rule {
             key: "catch_all",
             message,
         })?;
-        let partition_key = match key.is_empty() {
-            true => None,
-            false => Some(parts(key).map_err(|message| RuleError {
-                key: "catch_all_partition_key",
-                message,
-            })?),
-        };
+        let partition_key = Self::catch_all_partition_key(key)?;
         Ok(Self {
             pattern: Pattern {
                 tokens: vec![Token::Any],
@@ -163,6 +157,17 @@ impl Rule {
             template: Arc::new(PathTemplate::whole()),
             partition_key,
             partitions: Some(partitions),
+        })
+    }
+
+    /// What the catch-all topic's partitions are chosen by; none: the key.
+    fn catch_all_partition_key(text: &str) -> Result<Option<Vec<Part>>, RuleError> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        parts(text).map(Some).map_err(|message| RuleError {
+            key: "catch_all_partition_key",
+            message,
         })
     }
 
@@ -346,6 +351,9 @@ impl Mapping {
             known.push(rule);
         }
         if catch_all.is_empty() {
+            // Nobody is to find out that it is wrong on the day that it is needed.
+            Rule::catch_all_partition_key(catch_all_partition_key)
+                .map_err(|error| (None, error))?;
             return Ok(Self {
                 rules: known,
                 catch_all: None,

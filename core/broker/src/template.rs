@@ -121,6 +121,11 @@ impl PathTemplate {
         matches!(&self.levels[..], [Level::Literal(name), Level::Rest] if name == topic)
     }
 
+    /// The text of the template of a topic that has none of its own.
+    pub fn default_text(topic: &[u8]) -> String {
+        format!("{}/{{rest}}", String::from_utf8_lossy(topic))
+    }
+
     /// The first level of its paths, if they all have the same.
     pub(crate) fn head(&self) -> Option<&Bytes> {
         match self.levels.first() {

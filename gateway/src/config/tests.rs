@@ -246,6 +246,11 @@ fn mapping_rules_without_an_inverse_are_refused_by_key_and_line() {
         &["FILE:3", "topics.catch_all_partition_key", "no placeholder"],
     );
     refused(
+        "[topics]\ncatch_all_partition_key = \"x\"\n",
+        &[],
+        &["FILE:2", "topics.catch_all_partition_key", "no placeholder"],
+    );
+    refused(
         &(good + "keys = 1\n"),
         &[],
         &["FILE:5", "unknown field `keys`"],

@@ -7,6 +7,7 @@ use crate::shard::checkpoint::Progress;
 use crate::shard::{LinkReads, Now, Shard};
 use crate::state::{IdMap, State};
 use crate::tail::Tail;
+use crate::template::PathTemplate;
 use omnilog_ledger::{Class, Journal, Recovery, Section, ShardId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -85,7 +86,8 @@ fn fit(mapping: &Mapping, state: &State) -> io::Result<()> {
             let is = state.templates.get(topic);
             if is.is_none_or(|is| *is != rule.template) {
                 let name = String::from_utf8_lossy(&rule.topic);
-                let is = is.map_or_else(|| format!("{name}/{{rest}}"), ToString::to_string);
+                let default = || PathTemplate::default_text(&rule.topic);
+                let is = is.map_or_else(default, ToString::to_string);
                 let text = format!(
                     "mapping: the topic '{name}' is there with the path template '{is}', and the rule's is '{}'; name \
                      another topic, or delete this one",

@@ -56,7 +56,10 @@ impl Shard {
     /// Which paths a topic's records have.
     pub(crate) fn template_text(&self, topic: &Topic) -> String {
         let template = self.state.templates.get(&topic.id);
-        template.map_or_else(|| default_template(&topic.name), ToString::to_string)
+        template.map_or_else(
+            || PathTemplate::default_text(&topic.name),
+            ToString::to_string,
+        )
     }
 
     /// The template that a topic is to be made with; none: the default one.
@@ -377,11 +380,6 @@ impl Shard {
         self.record(&Decision::ProducersAllotted { next: id + 1 });
         Ok(Reply::Producer(id, 0))
     }
-}
-
-/// The path template of a topic that has none of its own.
-fn default_template(name: &[u8]) -> String {
-    format!("{}/{{rest}}", String::from_utf8_lossy(name))
 }
 
 /// Does a name equal a pattern, or begin with it where the pattern ends in `*`?

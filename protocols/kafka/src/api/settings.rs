@@ -1,6 +1,7 @@
 //! Topic settings in Kafka's spelling: their names, types, defaults and what each says.
 
 use kafka_protocol::protocol::StrBytes;
+use omnilog_broker::template::PathTemplate;
 use omnilog_broker::{BrokerConfig, CleanupPolicy, HOLD, LogSettings, Name, TopicInfo};
 
 use super::text;
@@ -283,10 +284,7 @@ impl Setting {
 pub(super) fn path_template(info: &TopicInfo) -> (String, Source) {
     match &info.path_template {
         Some(own) => (own.clone(), Source::Topic),
-        None => {
-            let name = String::from_utf8_lossy(&info.name);
-            (format!("{name}/{{rest}}"), Source::Default)
-        }
+        None => (PathTemplate::default_text(&info.name), Source::Default),
     }
 }
 
