@@ -238,6 +238,11 @@ fn register_stats(registry: &mut Registry, stats: &Stats) {
         ),
         ("messages_retained", "Retained messages", stats.retained),
         (
+            "messages_deferred",
+            "Messages that came back to their queues and wait for their next try",
+            stats.deferred,
+        ),
+        (
             "tail_bytes",
             "Bytes of records kept in memory",
             stats.tail_bytes,

@@ -326,6 +326,12 @@ pub(crate) enum Event {
         topic: TopicId,
         principal: Name,
     },
+    /// Entries came back to a queue in which they are tried again later: how often each has come back by now, and
+    /// failed, and until when it waits (Unix milliseconds; 0: it doesn't).
+    Deferred {
+        queue: QueueId,
+        entries: Vec<(u64, u32, u32, i64)>,
+    },
 }
 
 /// The durable queues that hold a record.

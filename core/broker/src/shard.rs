@@ -32,6 +32,7 @@ mod ranks;
 mod rebatch;
 mod release;
 mod retention;
+mod returns;
 mod route;
 mod sessions;
 mod settle;

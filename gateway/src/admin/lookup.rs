@@ -84,6 +84,7 @@ pub(crate) async fn queues(State(admin): State<Admin>, Query(page): Query<Page>)
             "set_bytes": queue.set_bytes,
             "links": queue.links,
             "link_lag": queue.link_lag,
+            "deferred": queue.deferred,
         })
     });
     Ok(listed("queues", &rows.collect::<Vec<_>>(), found.more))

@@ -155,7 +155,7 @@ impl Channel {
         if !returned.is_empty() {
             commands.push(Command::Settle(Settle {
                 entries: returned,
-                settlement: Settlement::Requeue,
+                settlement: Settlement::Fail,
             }));
         }
         match commands.len() {

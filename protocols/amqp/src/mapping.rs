@@ -220,7 +220,7 @@ pub(crate) fn view(delivery: &Delivery) -> Option<View> {
         properties = history::with_deaths(&properties, deaths)?;
     }
     if let Some(count) = delivery.delivery_count {
-        properties = history::with_delivery_count(&properties, count)?;
+        properties = history::with_delivery_count(&properties, count, delivery.acquired_count)?;
     }
     Some(View {
         exchange,

@@ -97,6 +97,8 @@ pub struct QueueFigures {
     pub links: u32,
     /// Offsets of them that it has yet to look at.
     pub link_lag: u64,
+    /// Messages that wait for their next try.
+    pub deferred: u64,
 }
 
 /// An MQTT session.

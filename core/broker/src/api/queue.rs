@@ -160,10 +160,12 @@ pub struct Delivery {
     /// An AMQP queue has it by a binding of `amq.topic`, the root view, and not by its first level's own exchange:
     /// its routing key is the whole path.
     pub by_root: bool,
-    /// How often it came back, where the queue tells its consumers (a quorum queue).
+    /// How often it came back, or failed, where the queue tells its consumers (a quorum queue).
     pub delivery_count: Option<u32>,
     /// The message.
     pub message: Message,
+    /// How often it came back, where that is told beside how often it failed.
+    pub acquired_count: Option<u32>,
 }
 
 /// How deliveries are settled.
@@ -175,6 +177,9 @@ pub enum Settlement {
     Requeue,
     /// Refused for good (AMQP reject without requeue): dead-lettered where the queue says so, else dropped.
     Reject,
+    /// Back to its original place, as its consumer failed at it (AMQP `basic.reject` with requeue, a channel's end):
+    /// it differs from [`Settlement::Requeue`] where the queue tries again later.
+    Fail,
 }
 
 /// Settling deliveries. Unknown entries are passed over.

@@ -122,4 +122,6 @@ pub struct Stats {
     pub delays_over: u64,
     /// Delayed messages that could not be published any more, since the start: their exchange is gone.
     pub delays_lost: u64,
+    /// Messages in queues that wait for their next try.
+    pub deferred: u64,
 }

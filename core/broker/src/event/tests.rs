@@ -283,6 +283,13 @@ fn written() -> Vec<(Event, &'static str)> {
             },
             "370303616e6e",
         ),
+        (
+            Event::Deferred {
+                queue: QueueId(7),
+                entries: vec![(300, 2, 1, 9), (301, 1, 0, 0)],
+            },
+            "380702ac02020112ad02010000",
+        ),
     ]
 }
 

@@ -195,7 +195,8 @@ impl Shard {
                 .leases
                 .values()
                 .filter_map(|lease| lease.memory.as_ref());
-            for entry in queue.memory.values().chain(leased) {
+            let waiting = leased.chain(queue.deferred_memory());
+            for entry in queue.memory.values().chain(waiting) {
                 if let Some(sequence) = entry.original {
                     held.insert(sequence);
                 }
@@ -211,6 +212,9 @@ impl Shard {
                 if lease.memory.is_none() {
                     held.insert(entry.0);
                 }
+            }
+            for entry in queue.deferred_from(0) {
+                held.insert(entry);
             }
         }
         if !complete {

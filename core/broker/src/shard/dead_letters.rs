@@ -95,6 +95,7 @@ impl Shard {
             let Some(queue) = self.state.queues.get_mut(&id) else {
                 return;
             };
+            queue.recall(entry);
             let kept = if queue.memory.contains_key(&entry) {
                 queue.forget(entry, entry);
                 queue.memory.remove(&entry)

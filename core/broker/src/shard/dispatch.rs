@@ -166,11 +166,16 @@ impl Shard {
             by_root: false,
             delivery_count: None,
             message: nothing(),
+            acquired_count: None,
         };
         if let Some(policy) = &queue.policy
             && policy.counts_deliveries
         {
             delivery.delivery_count = Some(delivery.returned_count);
+            if policy.retry.is_some() {
+                delivery.delivery_count = Some(queue.failures(entry));
+                delivery.acquired_count = Some(delivery.returned_count);
+            }
         }
         // What came to the queue before times were decided, or passes it unheld, has its own only.
         let timed = queue.deadline(entry).is_some();

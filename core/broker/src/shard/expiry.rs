@@ -159,7 +159,8 @@ impl Shard {
         let Some(queue) = self.state.queues.get(&id) else {
             return;
         };
-        if queue.policy.is_none() && queue.deadlines.is_none() && queue.timer_ms.is_none() {
+        let timed = queue.deadlines.is_some() || queue.retries.is_some();
+        if queue.policy.is_none() && !timed && queue.timer_ms.is_none() {
             return;
         }
         let more = self.expire_head(id) | self.drop_head(id);
@@ -181,6 +182,7 @@ impl Shard {
             let Some((entry, last)) = queue.expired_head(released, now) else {
                 return false;
             };
+            queue.recall(entry);
             let queue = &*queue;
             let run: Vec<u64> = if queue.memory.contains_key(&entry) {
                 vec![entry]
@@ -199,7 +201,7 @@ impl Shard {
         left == 0
     }
 
-    /// Puts a queue among the timers, by what is due first: its head's time, or its own.
+    /// Puts a queue among the timers, by what is due first: its head's time, a retry's, or its own.
     pub(crate) fn arm_queue(&mut self, id: QueueId) {
         let released = self.released;
         let Some(queue) = self.state.queues.get_mut(&id) else {
@@ -207,7 +209,10 @@ impl Shard {
         };
         let head = queue.head_deadline(released);
         let unused = queue.unused_until();
-        let due = head.into_iter().chain(unused).min();
+        let due = [head, unused, queue.retry_due_ms()]
+            .into_iter()
+            .flatten()
+            .min();
         if due == queue.timer_ms {
             return;
         }
@@ -249,22 +254,30 @@ impl Shard {
                 self.drop_queue(id);
                 self.conclude_frame();
             } else {
+                queue.recall_due(now, ROUND);
                 self.mark_dirty(id);
             }
         }
     }
 
-    /// Finds what is due after a start: a queue's time of disuse begins anew.
+    /// Finds what is due after a start: a queue's time of disuse begins anew, what waits for its next try goes on
+    /// waiting.
     pub(crate) fn arm_queues(&mut self) {
         let mut ids: Vec<QueueId> = self
             .state
             .queues
             .values()
-            .filter(|queue| queue.policy.is_some() || queue.deadlines.is_some())
+            .filter(|queue| {
+                queue.policy.is_some() || queue.deadlines.is_some() || queue.retries.is_some()
+            })
             .map(|queue| queue.id)
             .collect();
         ids.sort_unstable();
+        let now = self.now.unix_ms;
         for id in ids {
+            if let Some(queue) = self.state.queues.get_mut(&id) {
+                queue.defer_all(now);
+            }
             self.used(id);
             self.mark_dirty(id);
         }
@@ -283,8 +296,8 @@ impl Queue {
             .then(|| self.used_ms.saturating_add(expires_ms))
     }
 
-    /// The entries at its head: in order of delivery, and of age.
-    fn heads(&mut self, released: u64) -> [Option<u64>; 2] {
+    /// The entries at its head: in order of delivery, of age, and of age among those that wait for their next try.
+    fn heads(&mut self, released: u64) -> [Option<u64>; 3] {
         let oldest = match (self.ready.first(), self.memory.first_key_value()) {
             (Some(held), Some((memory, _))) => Some(held.min(*memory)),
             (Some(held), None) => Some(held),
@@ -297,6 +310,7 @@ impl Queue {
         [
             next,
             oldest.filter(|entry| *entry <= released || self.memory.contains_key(entry)),
+            self.first_deferred(),
         ]
     }
 

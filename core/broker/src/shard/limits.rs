@@ -1,6 +1,6 @@
 //! How much a queue holds: what is over its limits is dropped from its head, or refused when it is published.
 //!
-//! Ready entries count, those with consumers do not, as in RabbitMQ.
+//! Ready entries count, and those that wait for their next try; those with consumers do not, as in RabbitMQ.
 
 use crate::api::*;
 use crate::event::Event as Decision;
@@ -44,7 +44,7 @@ impl Added {
             let Some((_, count, sum)) = self.queues.get_mut(at) else {
                 return true;
             };
-            let length = queue.ready_count() + *count + 1;
+            let length = queue.ready_count() + queue.deferred_count() + *count + 1;
             let ready_bytes = queue.sizes.as_ref().map_or(0, |sizes| sizes.ready) + *sum + bytes;
             if policy.length_max.is_some_and(|max| length > max)
                 || policy.bytes_max.is_some_and(|max| ready_bytes > max)
@@ -112,9 +112,20 @@ impl Shard {
             let Some(queue) = self.state.queues.get_mut(&id) else {
                 return false;
             };
-            // By bytes, and where entries have an order of their own, one after the other.
-            let entries: Vec<u64> = if queue.order.is_some() || over == 1 || queue.sizes.is_some() {
-                queue.next_entry(released).into_iter().collect()
+            let next = queue.next_entry(released);
+            let deferred = queue.first_deferred();
+            // What waits for its next try goes when it is the oldest. By bytes, and where entries have an order of
+            // their own, one after the other.
+            let entries: Vec<u64> = if let Some(entry) = deferred
+                && next.is_none_or(|next| entry < next)
+            {
+                vec![entry]
+            } else if deferred.is_some()
+                || queue.order.is_some()
+                || over == 1
+                || queue.sizes.is_some()
+            {
+                next.into_iter().collect()
             } else if queue.memory.is_empty() {
                 let until = |entry: &u64| *entry <= released;
                 let take = usize::try_from(over.min(ROUND)).unwrap_or(0);
@@ -149,7 +160,7 @@ impl Queue {
             let runs = self.ready.runs_from(released + 1);
             runs.map(|(first, last)| last - first + 1).sum()
         };
-        let count = self.ready_count() - unreleased;
+        let count = self.ready_count() + self.deferred_count() - unreleased;
         let by_count = policy.length_max.map_or(0, |max| count.saturating_sub(max));
         let bytes = self.sizes.as_ref().map_or(0, |sizes| sizes.ready);
         let by_bytes = policy.bytes_max.is_some_and(|max| bytes > max && count > 0);

@@ -118,6 +118,7 @@ impl Shard {
             set_bytes: queue.ready.memory_bytes() as u64,
             links: count(queue.linked_to.len()),
             link_lag: links.sum(),
+            deferred: queue.deferred_count(),
         }
     }
 }

@@ -140,7 +140,7 @@ impl Shard {
         if if_unused && !queue.consumers.is_empty() {
             return Err(Refusal::InUse(Noun::Queue, name.clone()));
         }
-        let ready = queue.ready_count();
+        let ready = queue.ready_count() + queue.deferred_count();
         if if_empty && ready > 0 {
             return Err(Refusal::NotEmpty(name.clone()));
         }
@@ -193,6 +193,7 @@ impl Shard {
         let Some(queue) = self.state.queues.get_mut(&id) else {
             return Err(Refusal::ShardLost);
         };
+        queue.recall_run(0, u64::MAX);
         let count = queue.ready_count();
         let entries: Vec<u64> = queue.memory.keys().copied().collect();
         for entry in entries {
@@ -210,7 +211,7 @@ impl Shard {
 }
 
 /// Arguments that must be equal when a queue is declared again; others are not compared.
-const COMPARED: [&str; 15] = [
+const COMPARED: [&str; 19] = [
     "x-key-shared",
     "x-message-ttl",
     "x-expires",
@@ -224,6 +225,10 @@ const COMPARED: [&str; 15] = [
     "x-single-active-consumer",
     "x-queue-type",
     "x-delivery-limit",
+    "x-delayed-retry-type",
+    "x-delayed-retry-min",
+    "x-delayed-retry-max",
+    "x-delayed-retry-multiplier",
     "x-max-age",
     "x-stream-max-segment-size-bytes",
 ];

@@ -154,7 +154,8 @@ impl Shard {
         // Entries in memory may stand for records that are read when they are delivered.
         let leased = queue.leases.values();
         let leased = leased.filter_map(|lease| lease.memory.as_ref());
-        for entry in queue.memory.values().chain(leased) {
+        let waiting = leased.chain(queue.deferred_memory());
+        for entry in queue.memory.values().chain(waiting) {
             if let Some(sequence) = entry.original {
                 sweep.lives(sequence, sequence);
             }

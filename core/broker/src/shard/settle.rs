@@ -20,7 +20,7 @@ impl Shard {
     }
 
     pub(crate) fn settle_entries(&mut self, client: ClientId, settle: Settle) {
-        let mut returned: Vec<(QueueId, u64, u32)> = Vec::new();
+        let mut returned = Vec::new();
         for (id, entry) in settle.entries {
             let Some(queue) = self.state.queues.get_mut(&id) else {
                 continue;
@@ -41,14 +41,8 @@ impl Shard {
             match settle.settlement {
                 Settlement::Ack => self.done_with(id, entry.0, &lease),
                 Settlement::Reject => self.refuse(id, entry.0, &lease, DeathReason::Rejected),
-                Settlement::Requeue if self.too_often(id, entry.0) => {
-                    self.refuse(id, entry.0, &lease, DeathReason::DeliveryLimit);
-                }
-                Settlement::Requeue => {
-                    if let Some(count) = self.give_back(id, entry, lease, true) {
-                        returned.push((id, entry.0, count));
-                    }
-                }
+                Settlement::Requeue => self.come_back(id, entry, lease, false, &mut returned),
+                Settlement::Fail => self.come_back(id, entry, lease, true, &mut returned),
             }
             self.mark_dirty(id);
         }
@@ -66,7 +60,7 @@ impl Shard {
     }
 
     /// An entry that a consumer had is refused for good.
-    fn refuse(&mut self, id: QueueId, entry: u64, lease: &Lease, reason: DeathReason) {
+    pub(super) fn refuse(&mut self, id: QueueId, entry: u64, lease: &Lease, reason: DeathReason) {
         match &lease.memory {
             None if self.dead_letters_of(id) => self.discard(id, &[entry], reason),
             None => self.done_with(id, entry, lease),
@@ -77,45 +71,8 @@ impl Shard {
         }
     }
 
-    /// Has an entry come back as often as it may?
-    fn too_often(&self, id: QueueId, entry: u64) -> bool {
-        let Some(queue) = self.state.queues.get(&id) else {
-            return false;
-        };
-        let limit = queue
-            .policy
-            .as_ref()
-            .and_then(|policy| policy.delivery_limit);
-        let returned = queue.returned.get(&entry).copied().unwrap_or(0);
-        limit.is_some_and(|limit| returned >= limit)
-    }
-
-    fn journal_returns(&mut self, mut returned: Vec<(QueueId, u64, u32)>) {
-        returned.sort_unstable();
-        for run in returned.chunk_by(|a, b| a.0 == b.0) {
-            let Some((queue, _, _)) = run.first() else {
-                continue;
-            };
-            let durable = self
-                .state
-                .queues
-                .get(queue)
-                .is_some_and(|queue| queue.durable());
-            if durable {
-                let entries = run
-                    .iter()
-                    .map(|(_, entry, count)| (*entry, *count))
-                    .collect();
-                self.record(&Decision::Returned {
-                    queue: *queue,
-                    entries,
-                });
-            }
-        }
-    }
-
     /// A delivery is settled: its consumer has room again.
-    fn credit_back(&mut self, id: QueueId, lease: &Lease) {
+    pub(super) fn credit_back(&mut self, id: QueueId, lease: &Lease) {
         let Some(key) = lease.consumer else { return };
         let Some(queue) = self.state.queues.get_mut(&id) else {
             return;
@@ -138,78 +95,6 @@ impl Shard {
             self.credited.push((lease.client, group));
         }
         self.offer(id, (lease.client, key));
-    }
-
-    /// Puts an entry back to its original place; returns how often it has come back, if that counts.
-    fn give_back(
-        &mut self,
-        id: QueueId,
-        entry: EntryId,
-        lease: Lease,
-        counts: bool,
-    ) -> Option<u32> {
-        let queue = self.state.queues.get_mut(&id)?;
-        if counts {
-            self.state.changes.touch(queue);
-        }
-        match lease.memory {
-            Some(memory) => {
-                self.pressure.filled(id);
-                queue.memory_bytes += memory.bytes;
-                queue.memory.insert(entry.0, memory);
-            }
-            None => queue.ready.insert(entry.0),
-        }
-        queue.put(entry.0, lease.rank);
-        counts.then(|| {
-            let count = queue.returned.entry(entry.0).or_insert(0);
-            *count += 1;
-            *count
-        })
-    }
-
-    /// A connection is gone: what it had of this queue goes back.
-    pub(crate) fn requeue_of(&mut self, client: ClientId, id: QueueId) {
-        self.requeue_but(client, id, &[]);
-    }
-
-    /// The same, but for these, which stay with it.
-    pub(crate) fn requeue_but(&mut self, client: ClientId, id: QueueId, kept: &[EntryId]) {
-        let Some(queue) = self.state.queues.get_mut(&id) else {
-            return;
-        };
-        let subscribed = queue.kind == QueueKind::Session;
-        let entries: Vec<EntryId> = queue
-            .leases
-            .iter()
-            .filter(|(_, lease)| lease.client == client)
-            .map(|(entry, _)| *entry)
-            .filter(|entry| !kept.contains(entry))
-            .collect();
-        let mut returned = Vec::new();
-        self.state.touch_queue(id);
-        for entry in entries {
-            let Some(lease) = self
-                .state
-                .queues
-                .get_mut(&id)
-                .and_then(|queue| queue.unlease(entry))
-            else {
-                continue;
-            };
-            self.credit_back(id, &lease);
-            if self.too_often(id, entry.0) {
-                self.refuse(id, entry.0, &lease, DeathReason::DeliveryLimit);
-                continue;
-            }
-            // A session that resumes is no second consumer.
-            if let Some(count) = self.give_back(id, entry, lease, !subscribed) {
-                returned.push((id, entry.0, count));
-            }
-        }
-        self.journal_returns(returned);
-        self.conclude_frame();
-        self.mark_dirty(id);
     }
 
     /// A journaled entry is done with: gathered, to be journaled with others.

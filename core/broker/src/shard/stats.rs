@@ -15,6 +15,7 @@ struct Counts {
     consumers: u64,
     ready: u64,
     leased: u64,
+    deferred: u64,
     subscriptions: u64,
 }
 
@@ -55,6 +56,7 @@ impl Shard {
                 counts.consumers += queue.consumers.len() as u64;
                 counts.ready += queue.ready_count();
                 counts.leased += queue.leases.len() as u64;
+                counts.deferred += queue.deferred_count();
             }
         } else if let Some(part) = state.sessions.part(next_session, state.next_session) {
             for session in part.iter().filter_map(|id| state.sessions.get(id)) {
@@ -83,6 +85,7 @@ impl Shard {
         stats.consumers = counts.consumers;
         stats.ready = counts.ready;
         stats.leased = counts.leased;
+        stats.deferred = counts.deferred;
         stats.bindings = counts.subscriptions;
         for names in &self.state.namespaces {
             stats.retained += names.retained.len();

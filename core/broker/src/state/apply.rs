@@ -69,6 +69,7 @@ impl State {
             | Event::QueueDeleted { .. }
             | Event::Removed { .. }
             | Event::Returned { .. }
+            | Event::Deferred { .. }
             | Event::Stopped { .. }
             | Event::Copied { .. } => self.apply_queue(event),
             Event::OffsetsCommitted {

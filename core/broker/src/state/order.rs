@@ -100,7 +100,8 @@ pub(crate) struct Keys {
     /// The lane of each entry that it holds, ready or not.
     of: BTreeMap<u64, u16>,
     lanes: BTreeMap<u16, Lane>,
-    /// The first ready entry of each lane that may be served, by its place.
+    /// The first ready entry of each lane that may be served, by its place; none where an earlier one waits for its next
+    /// try.
     heads: BTreeSet<(u64, u16)>,
     /// Lanes with ready entries whose owner can't take any.
     parked: BTreeMap<Who, BTreeSet<(u64, u16)>>,
@@ -110,6 +111,8 @@ pub(crate) struct Keys {
 #[derive(Debug, Default)]
 struct Lane {
     ready: SequenceSet,
+    /// Entries that wait for their next try: later ones of the lane wait for them.
+    deferred: SequenceSet,
     /// Who has entries of it, and how many.
     owner: Option<Who>,
     unsettled: u32,
@@ -204,6 +207,26 @@ impl Order {
         }
     }
 
+    /// An entry of this rank waits for its next try.
+    pub(crate) fn defer(&mut self, rank: Option<u16>, entry: u64) {
+        if let (Self::Keys(keys), Some(number)) = (&mut *self, rank) {
+            let lane = keys.lanes.entry(number).or_default();
+            lane.deferred.insert(entry);
+        }
+        self.took(rank, entry);
+    }
+
+    /// It is ready again.
+    pub(crate) fn recall(&mut self, rank: Option<u16>, entry: u64) {
+        let Some(rank) = rank else { return };
+        if let Self::Keys(keys) = self
+            && let Some(lane) = keys.lanes.get_mut(&rank)
+        {
+            lane.deferred.remove(entry);
+        }
+        self.put(rank, entry, entry);
+    }
+
     /// These are done with, or gone otherwise.
     pub(crate) fn forget(&mut self, first: u64, last: u64) {
         match self {
@@ -274,8 +297,10 @@ impl Keys {
         let Some(lane) = self.lanes.get_mut(&number) else {
             return;
         };
-        let head = lane.ready.first();
-        let parked = lane.parked && lane.owner.is_some();
+        let first = lane.ready.first();
+        let waits_for = lane.deferred.first();
+        let head = first.filter(|first| waits_for.is_none_or(|deferred| *first < deferred));
+        let parked = lane.parked && lane.owner.is_some() && head.is_some();
         if lane.head != head || lane.parked != parked {
             if let Some(before) = lane.head.take() {
                 if lane.parked {
@@ -296,7 +321,7 @@ impl Keys {
                 }
             }
         }
-        if head.is_none() && lane.unsettled == 0 {
+        if first.is_none() && waits_for.is_none() && lane.unsettled == 0 {
             self.lanes.remove(&number);
         }
     }

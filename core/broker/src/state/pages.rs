@@ -38,6 +38,7 @@ const ORPHAN: u8 = b'q';
 const CLEANED: u8 = b'm';
 const DEADLINES: u8 = b'r';
 const SIZES: u8 = b's';
+const RETRIES: u8 = b'o';
 const TRANSACTIONAL: u8 = b'w';
 const OPEN: u8 = b'x';
 const ABORTED: u8 = b'y';
@@ -177,6 +178,14 @@ impl Queue {
         let sizes: Vec<(u64, u64)> = self.sizes.iter().flat_map(|sizes| sizes.all()).collect();
         for (number, chunk) in sizes.chunks(RUNS).enumerate() {
             let key = [&id[..], &[SIZES], &(number as u64).to_be_bytes()];
+            pages.add(QUEUE, &key, &(self.id, chunk));
+        }
+        let retries = self.retried();
+        let retries: Vec<(u64, u32, i64)> = retries
+            .filter(|(entry, ..)| held.contains(*entry))
+            .collect();
+        for (number, chunk) in retries.chunks(RUNS).enumerate() {
+            let key = [&id[..], &[RETRIES], &(number as u64).to_be_bytes()];
             pages.add(QUEUE, &key, &(self.id, chunk));
         }
         if held.len() > ENTRIES_AT_ONCE {
@@ -405,6 +414,14 @@ impl State {
                     let known = queue.sizes.get_or_insert_default();
                     for (entry, bytes) in sizes {
                         known.set(entry, bytes);
+                    }
+                }
+            }
+            Some(&RETRIES) => {
+                let (id, retries): (QueueId, Vec<(u64, u32, i64)>) = postcard::from_bytes(value)?;
+                if let Some(queue) = state.queues.get_mut(&id) {
+                    for (entry, failures, until_ms) in retries {
+                        queue.came_back(entry, failures, until_ms);
                     }
                 }
             }

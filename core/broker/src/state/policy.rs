@@ -2,6 +2,7 @@
 
 use crate::api::*;
 use crate::state::exchange::argument;
+use crate::state::retries::Schedule;
 use bytes::Bytes;
 
 /// What to do with a message for a full queue.
@@ -38,6 +39,8 @@ pub(crate) struct Policy {
     pub(crate) delivery_limit: Option<u32>,
     /// Consumers are told how often it did (a quorum queue).
     pub(crate) counts_deliveries: bool,
+    /// When what came back is tried again, if not at once.
+    pub(crate) retry: Option<Schedule>,
 }
 
 impl Policy {
@@ -66,6 +69,7 @@ impl Policy {
             }),
             delivery_limit: count("x-delivery-limit").and_then(|limit| u32::try_from(limit).ok()),
             counts_deliveries: text("x-queue-type").is_some_and(|kind| kind == "quorum"),
+            retry: Schedule::of(declared),
         };
         (policy != Self::default()).then(|| Box::new(policy))
     }

@@ -8,6 +8,7 @@ use crate::state::deadlines::{Deadlines, Sizes};
 use crate::state::order::{Mode, Order};
 use crate::state::policy::Policy;
 use crate::state::rare::Rare;
+use crate::state::retries::Retries;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A queue with its entries, leases and consumers.
@@ -63,6 +64,8 @@ pub(crate) struct Queue {
     /// When it was last used, in Unix milliseconds.
     pub(crate) used_ms: i64,
     pub(crate) mark: Mark,
+    /// What came back to be tried again later.
+    pub(crate) retries: Option<Box<Retries>>,
 }
 
 /// An entry in memory.
@@ -144,6 +147,7 @@ impl Queue {
             timer_ms: None,
             used_ms: 0,
             mark: Mark::default(),
+            retries: None,
         }
     }
 
@@ -157,22 +161,26 @@ impl Queue {
         self.ready.len() + self.memory.len() as u64
     }
 
-    /// Does a lease hold this journaled record or is it ready?
+    /// Does a lease hold this journaled record, is it ready, or does it wait for its next try?
     pub(crate) fn holds(&self, sequence: u64) -> bool {
         self.ready.contains(sequence)
             || self
                 .leases
                 .get(&EntryId(sequence))
                 .is_some_and(|lease| lease.memory.is_none())
+            || self.deferred_from(sequence).next() == Some(sequence)
     }
 
-    /// Its journaled entries, ready and leased.
+    /// Its journaled entries, ready, leased and waiting for their next try.
     pub(crate) fn held(&self) -> SequenceSet {
         let mut held = self.ready.clone();
         for (entry, lease) in &self.leases {
             if lease.memory.is_none() {
                 held.insert(entry.0);
             }
+        }
+        for entry in self.deferred_from(0) {
+            held.insert(entry);
         }
         held
     }
@@ -185,10 +193,8 @@ impl Queue {
             .range(EntryId(sequence)..)
             .find(|(_, lease)| lease.memory.is_none())
             .map(|(entry, _)| entry.0);
-        match (ready, leased) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let deferred = self.deferred_from(sequence).next();
+        [ready, leased, deferred].into_iter().flatten().min()
     }
 
     /// Gives back the memory of what has become empty.
@@ -325,6 +331,7 @@ impl Queue {
 
     /// These entries are done with. It is told before they are taken out of the ready ones.
     pub(crate) fn forget(&mut self, first: u64, last: u64) {
+        self.forget_retries(first, last);
         if let Some(deadlines) = self.deadlines.as_deref_mut() {
             deadlines.forget(first, last);
             if deadlines.is_empty() {

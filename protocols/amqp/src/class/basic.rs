@@ -33,11 +33,25 @@ impl Channel {
                 delivery_tag,
                 multiple,
                 requeue,
-            } => self.settle(id, delivery_tag, multiple, back(requeue), core, out),
+            } => self.settle(
+                id,
+                delivery_tag,
+                multiple,
+                back(requeue, Settlement::Requeue),
+                core,
+                out,
+            ),
             Method::BasicReject {
                 delivery_tag,
                 requeue,
-            } => self.settle(id, delivery_tag, false, back(requeue), core, out),
+            } => self.settle(
+                id,
+                delivery_tag,
+                false,
+                back(requeue, Settlement::Fail),
+                core,
+                out,
+            ),
             Method::BasicQos {
                 prefetch_size,
                 prefetch_count,
@@ -248,12 +262,9 @@ pub(crate) struct Asked {
     pub(super) arguments: Table,
 }
 
-fn back(requeue: bool) -> Settlement {
-    if requeue {
-        Settlement::Requeue
-    } else {
-        Settlement::Reject
-    }
+/// As in RabbitMQ 4.3, `basic.reject` says that the consumer failed, and `basic.nack` doesn't.
+fn back(requeue: bool, how: Settlement) -> Settlement {
+    if requeue { how } else { Settlement::Reject }
 }
 
 /// `x-priority`: an integer.

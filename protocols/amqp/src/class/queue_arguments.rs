@@ -5,6 +5,7 @@
 
 use crate::codec::MethodId;
 use crate::rescue::{Code, Fault, named};
+use bytes::Bytes;
 use omnilog_broker::{Noun, Table, Value};
 
 /// What an argument's value must be.
@@ -46,6 +47,9 @@ const fn unserved(name: &'static str, shape: Shape) -> Known {
     }
 }
 
+const RETRY_TYPE: &str = "x-delayed-retry-type";
+const RETRY_MIN: &str = "x-delayed-retry-min";
+
 const KNOWN: &[Known] = &[
     served(
         "x-queue-type",
@@ -71,6 +75,13 @@ const KNOWN: &[Known] = &[
     served("x-single-active-consumer", Shape::Bool),
     served("x-key-shared", Shape::Bool),
     served("x-delivery-limit", Shape::Int(-1, i64::MAX)),
+    served(
+        RETRY_TYPE,
+        Shape::OneOf(&["disabled", "all", "failed", "returned"]),
+    ),
+    served(RETRY_MIN, Shape::Int(0, u32::MAX as i64)),
+    served("x-delayed-retry-max", Shape::Int(0, u32::MAX as i64)),
+    served("x-delayed-retry-multiplier", Shape::Int(1, i32::MAX as i64)),
     unserved("x-max-age", Shape::Text),
     unserved(
         "x-stream-max-segment-size-bytes",
@@ -125,6 +136,19 @@ pub(super) fn check(queue: &[u8], arguments: &Table, vhost: &[u8]) -> Result<(),
             "x-dead-letter-routing-key",
             "routing_key_but_no_dlx_defined".to_owned(),
         ));
+    }
+    let is = |(name, value): &(Bytes, Value)| {
+        name == RETRY_TYPE && value.as_bytes().is_some_and(|kind| kind != "disabled")
+    };
+    if arguments.iter().any(is) && !has(RETRY_MIN) {
+        return Err(invalid(RETRY_TYPE, format!("without '{RETRY_MIN}'")));
+    }
+    let given = |(name, _): &&(Bytes, Value)| name.starts_with(b"x-delayed-retry-");
+    if let Some((other, _)) = arguments.iter().find(given)
+        && !has(RETRY_TYPE)
+    {
+        let other = String::from_utf8_lossy(other);
+        return Err(invalid(&other, format!("without '{RETRY_TYPE}'")));
     }
     match missing {
         Some(what) => Err(Fault::new(

@@ -76,7 +76,12 @@ impl Tx {
     fn into_commands(mut self) -> Vec<Command> {
         let mut commands = self.commands;
         commands.extend(self.gather.take(true).map(Command::Publish));
-        for settlement in [Settlement::Ack, Settlement::Requeue, Settlement::Reject] {
+        for settlement in [
+            Settlement::Ack,
+            Settlement::Requeue,
+            Settlement::Fail,
+            Settlement::Reject,
+        ] {
             let entries: Vec<_> = self
                 .settled
                 .iter()

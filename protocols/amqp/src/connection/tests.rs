@@ -348,5 +348,6 @@ fn delivery(consumer: u64, entry: u64, message: Message) -> Delivery {
         delivery_count: None,
         retained: false,
         message,
+        acquired_count: None,
     }
 }

@@ -28,13 +28,23 @@ pub(super) fn with_deaths(properties: &Bytes, deaths: &Deaths) -> Option<Bytes> 
     Some(properties.with_headers(&headers).to_bytes())
 }
 
-/// Properties with the number of times that a quorum queue has had the message back.
-pub(super) fn with_delivery_count(properties: &Bytes, count: u32) -> Option<Bytes> {
+/// Properties with the number of times that a quorum queue has had the message back; where it tells failures from other
+/// returns, that of the failures, and that of all.
+pub(super) fn with_delivery_count(
+    properties: &Bytes,
+    count: u32,
+    acquired: Option<u32>,
+) -> Option<Bytes> {
     let properties = Properties::decode(properties.clone()).ok()?;
     let mut headers = properties.header_table().ok()?;
     put(&mut headers, "x-delivery-count", || {
         Value::Int(count.into())
     });
+    if let Some(acquired) = acquired {
+        put(&mut headers, "x-acquired-count", || {
+            Value::Int(acquired.into())
+        });
+    }
     Some(properties.with_headers(&headers).to_bytes())
 }
 

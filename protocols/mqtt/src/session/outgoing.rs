@@ -147,6 +147,7 @@ impl Open {
                     by_root: false,
                     delivery_count: None,
                     message,
+                    acquired_count: None,
                 };
                 let exchanges = &mut self.outgoing.exchanges;
                 exchanges.insert(packet_id, (queue, entry), qos, Stage::Published);

@@ -301,6 +301,7 @@ fn delivery_with(
         retained: false,
         by_root: false,
         delivery_count: None,
+        acquired_count: None,
         message: message(topic, qos, payload, retain, expires_at_ms),
     }
 }

@@ -94,6 +94,18 @@ impl State {
                     }
                 }
             }
+            Event::Deferred { queue, entries } => {
+                let Some(queue) = self.queues.get_mut(queue) else {
+                    return;
+                };
+                self.changes.touch(queue);
+                for (entry, count, failures, until_ms) in entries {
+                    if queue.holds(*entry) || queue.memory.contains_key(entry) {
+                        queue.returned.insert(*entry, *count);
+                        queue.came_back(*entry, *failures, *until_ms);
+                    }
+                }
+            }
             Event::Stopped { delivered } => {
                 for (queue, below) in delivered {
                     if let Some(queue) = self.queues.get_mut(queue) {

@@ -1,0 +1,655 @@
+//! A shard over a simulated disk, with time let pass by hand: when what came back is tried again, and when it is not.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use crate::api::*;
+use crate::server::{Input, Mailbox, Parcel, read, read_message};
+use crate::shard::{Now, Shard};
+use bytes::Bytes;
+use omnilog_ledger::sim::{SimClock, SimFiles};
+use omnilog_ledger::{Env, Journal, JournalOptions, LocalJournal, SectionReader, ShardId, Syncer};
+use omnilog_record::{BatchBuilder, BatchOptions, Header, NewRecord, Pieces};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A shard and its clients.
+struct Bench {
+    files: SimFiles,
+    env: Env,
+    clock: Arc<SimClock>,
+    tail_bytes_max: u64,
+    shard: Shard,
+    syncer: Syncer,
+    reader: Arc<dyn SectionReader>,
+    mailboxes: BTreeMap<u64, Arc<Mailbox>>,
+    heard: Vec<(u64, Event)>,
+    next: u64,
+}
+
+fn name(name: &'static str) -> Name {
+    Name::from_static(name.as_bytes())
+}
+
+fn int(key: &'static str, value: i64) -> (Name, Value) {
+    (name(key), Value::Int(value))
+}
+
+fn text(key: &'static str, value: &'static str) -> (Name, Value) {
+    (name(key), Value::Bytes(name(value)))
+}
+
+fn retry(kind: &'static str) -> Table {
+    vec![
+        text("x-delayed-retry-type", kind),
+        int("x-delayed-retry-min", 1000),
+        int("x-delayed-retry-max", 2500),
+    ]
+}
+
+/// The same, and dead letters go to `dead` after so many failures.
+fn limited(kind: &'static str, limit: i64) -> Table {
+    let mut arguments = retry(kind);
+    arguments.extend([
+        int("x-delivery-limit", limit),
+        text("x-dead-letter-exchange", ""),
+        text("x-dead-letter-routing-key", "dead"),
+    ]);
+    arguments
+}
+
+fn open(env: &Env, tail_bytes_max: u64) -> (Shard, Syncer, Arc<dyn SectionReader>) {
+    let options = JournalOptions {
+        file_bytes: 64 << 10,
+        low_bytes: 0,
+        reserve_bytes: 0,
+        bytes_max: 0,
+        ..JournalOptions::default()
+    };
+    let opened = LocalJournal::open(env, Path::new("/data"), options, Arc::new(|| {}));
+    let (journal, recovery) = opened.unwrap();
+    let (syncer, reader) = (journal.syncer(), journal.reader());
+    let config = BrokerConfig {
+        tail_bytes_max,
+        checkpoint_ms: 500,
+        ..BrokerConfig::default()
+    };
+    let now = Now {
+        unix_ms: env.clock.now_ms(),
+        monotonic_ms: 0,
+    };
+    let opened = Shard::open(
+        ShardId(0),
+        Arc::new(config),
+        Box::new(journal),
+        &recovery,
+        Box::new(|| 4),
+        now,
+    );
+    (opened.unwrap().0, syncer, reader)
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with_tail(1 << 20)
+    }
+
+    fn with_tail(tail_bytes_max: u64) -> Self {
+        let files = SimFiles::new(7, u64::MAX);
+        let (env, clock) = files.env(7);
+        let (shard, syncer, reader) = open(&env, tail_bytes_max);
+        let mut bench = Self {
+            files,
+            env,
+            clock,
+            tail_bytes_max,
+            shard,
+            syncer,
+            reader,
+            mailboxes: BTreeMap::new(),
+            heard: Vec::new(),
+            next: 1,
+        };
+        bench.connect(1);
+        bench
+    }
+
+    fn connect(&mut self, client: u64) {
+        let mailbox = Arc::new(Mailbox::default());
+        self.mailboxes.insert(client, mailbox.clone());
+        self.step(vec![Input::Connect {
+            client: ClientId(client),
+            namespace: NamespaceId(0),
+            info: ClientInfo {
+                principal: name("tester"),
+                protocol: "test".to_owned(),
+                peer: "here".to_owned(),
+            },
+            mailbox,
+        }]);
+    }
+
+    fn disconnect(&mut self, client: u64) {
+        self.step(vec![Input::Disconnect(ClientId(client))]);
+        self.mailboxes.remove(&client);
+    }
+
+    /// Power is lost, and the server starts again.
+    fn crash(&mut self) {
+        self.files.lose_power();
+        (self.shard, self.syncer, self.reader) = open(&self.env, self.tail_bytes_max);
+        self.mailboxes.clear();
+        self.connect(1);
+    }
+
+    fn step(&mut self, mut inputs: Vec<Input>) {
+        for _ in 0..3 {
+            let now = Now {
+                unix_ms: self.env.clock.now_ms(),
+                monotonic_ms: u64::try_from(self.env.clock.monotonic().as_millis()).unwrap(),
+            };
+            self.shard.step(now, &mut inputs);
+            assert_eq!(self.shard.failure(), None);
+            while self.syncer.step() {}
+            for mut job in self.shard.take_exhumations() {
+                job.message = read_message(&job.record, &*self.reader);
+                inputs.push(Input::Exhumed(Box::new(job)));
+            }
+            if let Some(job) = self.shard.take_checkpoint_job() {
+                job.run(&mut || {});
+            }
+        }
+        for (client, mailbox) in &self.mailboxes {
+            let mut parcels: Vec<Parcel> = Vec::new();
+            mailbox.try_take(&mut parcels);
+            let events = parcels
+                .into_iter()
+                .map(|parcel| read(parcel, &*self.reader));
+            self.heard.extend(events.map(|event| (*client, event)));
+        }
+    }
+
+    /// Time passes.
+    fn pass(&mut self, ms: u64) {
+        self.clock.advance(Duration::from_millis(ms));
+        self.step(Vec::new());
+        self.step(Vec::new());
+    }
+
+    fn ask(&mut self, client: u64, command: Command) -> Reply {
+        self.next += 1;
+        let asked = self.next;
+        self.step(vec![Input::Command {
+            client: ClientId(client),
+            correlation: asked,
+            command,
+            cost: None,
+        }]);
+        let is = |(_, event): &(u64, Event)| matches!(event, Event::Reply { correlation, .. } if *correlation == asked);
+        let at = self.heard.iter().position(is).expect("a reply");
+        match self.heard.remove(at).1 {
+            Event::Reply { result, .. } => result.unwrap(),
+            _ => unreachable!(),
+        }
+    }
+
+    fn declare(&mut self, queue: &'static str, durable: bool, arguments: Table) {
+        let declare = DeclareQueue {
+            name: name(queue),
+            durable,
+            exclusive: false,
+            auto_delete: false,
+            arguments,
+        };
+        self.ask(1, Command::DeclareQueue(declare));
+    }
+
+    fn publish(&mut self, queue: &'static str, key: &'static str, values: &[&str]) {
+        for value in values {
+            let mut builder = BatchBuilder::new(BatchOptions::default());
+            let none: [Header<'_>; 0] = [];
+            let appended = builder
+                .append(&NewRecord {
+                    timestamp: self.env.clock.now_ms(),
+                    key: None,
+                    value: Some(Pieces::One(value.as_bytes())),
+                    headers: none,
+                })
+                .unwrap();
+            let exchange = if key.is_empty() { "" } else { "x" };
+            let routing_key = if key.is_empty() {
+                name(queue)
+            } else {
+                name(key)
+            };
+            let envelope = Envelope {
+                address: Address::Amqp {
+                    exchange: name(exchange),
+                    routing_key,
+                },
+                provenance: if key.is_empty() {
+                    Provenance::AmqpDefault
+                } else {
+                    Provenance::AmqpExchange
+                },
+                publisher: Name::new(),
+                properties: Bytes::new(),
+                qos: 1,
+                retain: false,
+                expires_at_ms: None,
+                priority: 0,
+                property_headers: 0,
+                range: (appended.body_position, appended.body_bytes),
+            };
+            let publish = Publish {
+                batch: builder.finish().unwrap().to_bytes(),
+                records: vec![PublishRecord {
+                    envelope,
+                    more_routing_keys: Vec::new(),
+                    headers: Vec::new(),
+                    retain: None,
+                    delay: None,
+                }],
+                wait: Wait::Durable,
+                dedupe: None,
+            };
+            self.ask(1, Command::Publish(publish));
+        }
+    }
+
+    fn consume(&mut self, client: u64, queue: &'static str, credit: u32) {
+        let consume = Consume {
+            queue: name(queue),
+            consumer: ConsumerKey(1),
+            no_ack: false,
+            exclusive: false,
+            credit,
+            credit_group: None,
+            priority: 0,
+            arguments: Vec::new(),
+        };
+        self.ask(client, Command::Consume(consume));
+    }
+
+    /// What a client was delivered since.
+    fn delivered(&mut self, client: u64) -> Vec<Delivery> {
+        self.step(Vec::new());
+        let (mut found, mut left) = (Vec::new(), Vec::new());
+        for (to, event) in self.heard.drain(..) {
+            match event {
+                Event::Delivery(delivery) if to == client => found.push(*delivery),
+                other => left.push((to, other)),
+            }
+        }
+        self.heard = left;
+        found
+    }
+
+    fn values(&mut self, client: u64) -> Vec<String> {
+        let found = self.delivered(client);
+        found.iter().map(value).collect()
+    }
+
+    fn get(&mut self, queue: &'static str) -> Option<Delivery> {
+        match self.ask(1, Command::Get(name(queue), false)) {
+            Reply::Got(got) => got.map(|(delivery, _)| *delivery),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn settle(&mut self, client: u64, delivery: &Delivery, settlement: Settlement) {
+        let settle = Settle {
+            entries: vec![(delivery.queue, delivery.entry)],
+            settlement,
+        };
+        self.ask(client, Command::Settle(settle));
+    }
+
+    /// Takes the first message, and gives it back so.
+    fn give_back(&mut self, queue: &'static str, settlement: Settlement) -> Delivery {
+        let delivery = self.get(queue).expect("a message");
+        self.settle(1, &delivery, settlement);
+        delivery
+    }
+
+    fn figures(&mut self, queue: &'static str) -> QueueFigures {
+        let listing = Listing {
+            what: Listed::Queues,
+            after: name(queue),
+            only: true,
+            limit: 1,
+        };
+        match self.ask(1, Command::List(listing)) {
+            Reply::Listed(page) => page.queues[0].clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn value(delivery: &Delivery) -> String {
+    let body = delivery.message.record_bytes().unwrap();
+    let base = omnilog_record::RecordBase {
+        offset: 0,
+        timestamp: 0,
+        log_append_time: None,
+    };
+    let record = omnilog_record::Record::parse(&body, &base).unwrap();
+    String::from_utf8_lossy(record.value.unwrap()).into_owned()
+}
+
+#[test]
+fn what_failed_waits_longer_each_time_and_dies_when_its_budget_is_spent() {
+    for durable in [true, false] {
+        let mut bench = Bench::new();
+        bench.declare("dead", true, Vec::new());
+        bench.declare("q", durable, limited("all", 4));
+        bench.publish("q", "", &["poison", "other"]);
+        for (failures, delay_ms) in [(0, 1000), (1, 2000), (2, 2500), (3, 2500)] {
+            let delivery = bench.give_back("q", Settlement::Fail);
+            assert_eq!(value(&delivery), "poison");
+            assert_eq!(delivery.returned_count, failures);
+            assert_eq!(delivery.redelivered, failures > 0);
+            let figures = bench.figures("q");
+            assert_eq!((figures.ready, figures.deferred, figures.leased), (1, 1, 0));
+            bench.pass(delay_ms - 1);
+            assert_eq!(
+                bench.figures("q").deferred,
+                1,
+                "{durable}: after {failures}"
+            );
+            bench.pass(1);
+            assert_eq!(
+                bench.figures("q").deferred,
+                0,
+                "{durable}: after {failures}"
+            );
+        }
+        // The limit is how often it may come back: it has been delivered once more than that.
+        assert_eq!(value(&bench.give_back("q", Settlement::Fail)), "poison");
+        let dead = bench.get("dead").expect("a dead letter");
+        let deaths = dead.message.deaths().unwrap();
+        assert_eq!(deaths.deaths[0].reason, DeathReason::DeliveryLimit);
+        assert_eq!(
+            (&deaths.deaths[0].queue[..], deaths.deaths[0].count),
+            (&b"q"[..], 1)
+        );
+        assert!(bench.get("dead").is_none(), "it died once");
+        bench.pass(10_000);
+        assert_eq!(value(&bench.get("q").unwrap()), "other");
+        assert!(bench.get("q").is_none());
+    }
+}
+
+#[test]
+fn what_is_given_back_untried_uses_up_nothing() {
+    let mut bench = Bench::new();
+    let mut arguments = limited("all", 1);
+    arguments.push(text("x-queue-type", "quorum"));
+    bench.declare("dead", true, Vec::new());
+    bench.declare("q", true, arguments);
+    bench.publish("q", "", &["1"]);
+    for count in 0..4 {
+        let delivery = bench.give_back("q", Settlement::Requeue);
+        assert_eq!(delivery.delivery_count, Some(0));
+        assert_eq!(delivery.acquired_count, Some(count));
+        assert!(bench.get("q").is_none());
+        bench.pass(1000);
+    }
+    bench.give_back("q", Settlement::Fail);
+    bench.pass(1000);
+    let delivery = bench.give_back("q", Settlement::Fail);
+    assert_eq!(
+        (delivery.delivery_count, delivery.acquired_count),
+        (Some(1), Some(5))
+    );
+    assert!(bench.get("dead").is_some());
+}
+
+#[test]
+fn the_type_says_what_waits_and_failures_count_whether_it_waits_or_not() {
+    let mut bench = Bench::new();
+    bench.declare("dead", true, Vec::new());
+    for (queue, kind) in [("f", "failed"), ("r", "returned")] {
+        bench.declare(queue, true, limited(kind, 2));
+        bench.publish(queue, "", &["1"]);
+    }
+    bench.give_back("f", Settlement::Requeue);
+    bench.give_back("f", Settlement::Fail);
+    assert!(bench.get("f").is_none());
+    bench.give_back("r", Settlement::Fail);
+    bench.give_back("r", Settlement::Fail);
+    bench.give_back("r", Settlement::Requeue);
+    assert!(bench.get("r").is_none());
+    // Two failures: the shortest time, twice.
+    bench.pass(1999);
+    assert!(bench.get("r").is_none());
+    bench.pass(1);
+    bench.give_back("r", Settlement::Fail);
+    assert!(bench.get("dead").is_some());
+}
+
+#[test]
+fn a_connection_that_ends_has_failed_and_what_comes_back_has_its_old_place() {
+    let mut bench = Bench::new();
+    bench.declare("q", true, retry("failed"));
+    bench.publish("q", "", &["1", "2", "3"]);
+    bench.connect(2);
+    bench.consume(2, "q", 2);
+    assert_eq!(bench.values(2), ["1", "2"]);
+    bench.disconnect(2);
+    bench.connect(3);
+    bench.consume(3, "q", 1);
+    let third = bench.delivered(3);
+    assert_eq!(third.iter().map(value).collect::<Vec<_>>(), ["3"]);
+    bench.publish("q", "", &["4"]);
+    bench.pass(1000);
+    bench.settle(3, &third[0], Settlement::Ack);
+    let first = bench.delivered(3);
+    assert_eq!(first.iter().map(value).collect::<Vec<_>>(), ["1"]);
+    assert!(first[0].redelivered);
+}
+
+#[test]
+fn after_a_crash_it_waits_until_its_time() {
+    for checkpoint in [false, true] {
+        let mut bench = Bench::new();
+        bench.declare("dead", true, Vec::new());
+        bench.declare("q", true, limited("all", 2));
+        bench.publish("q", "", &["1", "2"]);
+        bench.give_back("q", Settlement::Fail);
+        bench.pass(1000);
+        bench.give_back("q", Settlement::Fail);
+        if checkpoint {
+            bench.pass(600);
+            bench.pass(600);
+        }
+        bench.crash();
+        assert_eq!(bench.figures("q").deferred, 1);
+        assert_eq!(value(&bench.get("q").unwrap()), "2");
+        assert!(bench.get("q").is_none());
+        bench.pass(if checkpoint { 800 } else { 2000 });
+        assert_eq!(value(&bench.give_back("q", Settlement::Fail)), "1");
+        assert!(bench.get("dead").is_some(), "what failed before counts");
+        bench.crash();
+        bench.pass(5000);
+        assert_eq!(value(&bench.get("q").unwrap()), "2");
+        assert!(bench.get("q").is_none());
+    }
+}
+
+#[test]
+fn a_message_that_waits_counts_for_limits_and_the_oldest_is_dropped() {
+    for durable in [true, false] {
+        let mut bench = Bench::new();
+        let mut arguments = limited("all", 9);
+        arguments.push(int("x-max-length", 2));
+        bench.declare("dead", true, Vec::new());
+        bench.declare("q", durable, arguments);
+        bench.publish("q", "", &["1", "2"]);
+        bench.give_back("q", Settlement::Fail);
+        bench.publish("q", "", &["3"]);
+        let dead = bench.get("dead").expect("what waited is the oldest");
+        assert_eq!(value(&dead), "1");
+        assert_eq!(
+            dead.message.deaths().unwrap().deaths[0].reason,
+            DeathReason::MaxLen
+        );
+        let figures = bench.figures("q");
+        assert_eq!((figures.ready, figures.deferred), (2, 0));
+        // One that is not the oldest stays.
+        let (second, third) = (bench.get("q").unwrap(), bench.get("q").unwrap());
+        bench.settle(1, &third, Settlement::Fail);
+        bench.settle(1, &second, Settlement::Requeue);
+        bench.publish("q", "", &["4"]);
+        assert_eq!(value(&bench.get("dead").unwrap()), "2");
+        bench.pass(5000);
+        assert_eq!(value(&bench.get("q").unwrap()), "3");
+        assert_eq!(value(&bench.get("q").unwrap()), "4");
+    }
+    let mut bench = Bench::new();
+    let mut arguments = retry("all");
+    arguments.extend([int("x-max-length", 1), text("x-overflow", "reject-publish")]);
+    bench.declare("q", true, arguments);
+    bench.publish("q", "", &["1"]);
+    bench.give_back("q", Settlement::Fail);
+    bench.publish("q", "", &["2"]);
+    bench.pass(1000);
+    assert_eq!(value(&bench.get("q").unwrap()), "1");
+    assert!(bench.get("q").is_none(), "the second was refused");
+}
+
+#[test]
+fn a_message_that_waits_expires_and_is_purged_like_one_that_is_ready() {
+    for durable in [true, false] {
+        let mut bench = Bench::with_tail(1);
+        let mut arguments = limited("all", 9);
+        arguments.push(int("x-message-ttl", 1500));
+        bench.declare("dead", true, Vec::new());
+        bench.declare("q", durable, arguments);
+        bench.publish("q", "", &["1"]);
+        bench.give_back("q", Settlement::Fail);
+        bench.pass(1000);
+        bench.give_back("q", Settlement::Fail);
+        bench.pass(499);
+        assert!(bench.get("dead").is_none());
+        bench.pass(1);
+        let dead = bench.get("dead").expect("a dead letter");
+        assert_eq!(
+            dead.message.deaths().unwrap().deaths[0].reason,
+            DeathReason::Expired
+        );
+        assert_eq!(bench.figures("q").deferred, 0);
+        bench.publish("q", "", &["2", "3"]);
+        bench.give_back("q", Settlement::Fail);
+        let purged = bench.ask(1, Command::PurgeQueue(name("q")));
+        assert_eq!(purged, Reply::Count(2));
+        bench.pass(10_000);
+        assert!(bench.get("q").is_none());
+        let queue = bench
+            .shard
+            .state
+            .queues
+            .values()
+            .find(|queue| queue.declared.name == "q");
+        assert!(queue.unwrap().retries.is_none(), "nothing is left behind");
+        assert_eq!(queue.unwrap().memory_bytes, 0);
+    }
+}
+
+#[test]
+fn later_messages_of_a_key_wait_for_one_that_waits_and_other_keys_do_not() {
+    let mut bench = Bench::new();
+    let mut arguments = retry("all");
+    arguments.push((name("x-key-shared"), Value::Bool(true)));
+    bench.declare("q", true, arguments);
+    let exchange = DeclareExchange {
+        name: name("x"),
+        kind: ExchangeKind::Fanout,
+        durable: true,
+        auto_delete: false,
+        internal: false,
+        arguments: Vec::new(),
+    };
+    bench.ask(1, Command::DeclareExchange(exchange));
+    bench.ask(
+        1,
+        Command::Bind(Binding {
+            source: name("x"),
+            destination: Destination::Queue(name("q")),
+            routing_key: Bytes::new(),
+            arguments: Vec::new(),
+        }),
+    );
+    bench.publish("q", "k", &["k1", "k2"]);
+    bench.publish("q", "l", &["l1", "l2"]);
+    for client in [2, 3] {
+        bench.connect(client);
+    }
+    bench.consume(2, "q", 1);
+    let first = bench.delivered(2);
+    assert_eq!(value(&first[0]), "k1");
+    bench.consume(3, "q", 9);
+    assert_eq!(bench.values(3), ["l1", "l2"]);
+    bench.settle(2, &first[0], Settlement::Fail);
+    assert_eq!((bench.values(2), bench.values(3)), (vec![], vec![]));
+    bench.crash();
+    bench.connect(2);
+    bench.consume(2, "q", 9);
+    assert_eq!(bench.values(2), ["l1", "l2"]);
+    bench.pass(1000);
+    assert_eq!(bench.values(2), ["k1", "k2"]);
+}
+
+#[test]
+fn a_single_active_consumer_hands_over_while_messages_wait() {
+    let mut bench = Bench::new();
+    let mut arguments = retry("all");
+    arguments.push((name("x-single-active-consumer"), Value::Bool(true)));
+    bench.declare("q", true, arguments);
+    bench.publish("q", "", &["1", "2"]);
+    for client in [2, 3] {
+        bench.connect(client);
+        bench.consume(client, "q", 1);
+    }
+    let first = bench.delivered(2);
+    bench.settle(2, &first[0], Settlement::Fail);
+    assert_eq!(bench.values(2), ["2"]);
+    bench.disconnect(2);
+    bench.publish("q", "", &["3"]);
+    assert_eq!(bench.values(3), ["3"]);
+    assert_eq!(bench.figures("q").deferred, 2);
+}
+
+#[test]
+fn a_queue_with_messages_that_wait_is_not_empty() {
+    let mut bench = Bench::new();
+    bench.declare("q", true, retry("all"));
+    bench.publish("q", "", &["1"]);
+    bench.give_back("q", Settlement::Fail);
+    let delete = |if_empty| Command::DeleteQueue {
+        name: name("q"),
+        if_unused: false,
+        if_empty,
+    };
+    bench.next += 1;
+    let asked = bench.next;
+    bench.step(vec![Input::Command {
+        client: ClientId(1),
+        correlation: asked,
+        command: delete(true),
+        cost: None,
+    }]);
+    let refused = bench.heard.pop().map(|(_, event)| event);
+    let Some(Event::Reply { result, .. }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(matches!(result, Err(Refusal::NotEmpty(_))), "{result:?}");
+    assert_eq!(bench.ask(1, delete(false)), Reply::Count(1));
+    bench.pass(5000);
+}
