@@ -1,7 +1,8 @@
 //! Routes under churn: a million filters of ten thousand sessions, of which some come and go all the time while
 //! messages are matched; and what hostile patterns cost.
 //!
-//! `cargo bench -p omnilog-broker --bench routes`; `OMNILOG_FILTERS` changes the number.
+//! `cargo bench -p omnilog-broker --bench routes`; `OMNILOG_FILTERS` and `OMNILOG_MATCHES`
+//! (for each that comes or goes) change the numbers.
 
 #![allow(
     missing_docs,
@@ -12,6 +13,7 @@
 )]
 
 mod by_hand;
+mod cpu;
 
 use by_hand::{message, name, open};
 use omnilog_broker::bench::ByHand;
@@ -28,14 +30,21 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Filters of each session.
 const FILTERS_EACH: u64 = 100;
-/// Matches for each filter that comes or goes: 200,000 a second beside 5,000.
+/// Matches for each filter that comes or goes: 200,000 a second beside 5,000, if nothing else is asked for.
 const MATCHES_PER_CHANGE: usize = 40;
 
-fn main() {
-    let given = std::env::var("OMNILOG_FILTERS").ok();
-    let filters = given
+fn number(name: &str, default: usize) -> usize {
+    let given = std::env::var(name).ok();
+    given
         .and_then(|given| given.parse().ok())
-        .unwrap_or(1_000_000);
+        .unwrap_or(default)
+}
+
+/// Rounds over the messages in which filters come and go.
+const ROUNDS: usize = 4;
+
+fn main() {
+    let filters = number("OMNILOG_FILTERS", 1_000_000) as u64;
     trie(filters);
     shard(filters);
     hostile();
@@ -215,9 +224,8 @@ impl Sessions {
         self.hand.step();
     }
 
-    /// Publishes one message to each topic; returns how long each took.
-    fn publish(&mut self, publisher: ClientId, messages: &[Publish]) -> Vec<Duration> {
-        let mut times = Vec::new();
+    /// Publishes one message to each topic; adds how long each took.
+    fn publish(&mut self, publisher: ClientId, messages: &[Publish], times: &mut Vec<Duration>) {
         for publish in messages {
             let publish = publish.clone();
             let began = Instant::now();
@@ -225,11 +233,11 @@ impl Sessions {
             self.hand.step();
             times.push(began.elapsed());
         }
-        times
     }
 }
 
 fn shard(filters: u64) {
+    let matches = number("OMNILOG_MATCHES", MATCHES_PER_CHANGE);
     let began = Instant::now();
     let mut sessions = Sessions::open(filters);
     println!(
@@ -247,31 +255,45 @@ fn shard(filters: u64) {
         })
         .collect();
     let mut alone = Vec::new();
-    for part in messages.chunks(MATCHES_PER_CHANGE) {
-        alone.extend(sessions.publish(publisher, part));
+    for part in messages.chunks(matches) {
+        sessions.publish(publisher, part, &mut alone);
     }
     sessions.drain();
-    let (mut beside, mut changing) = (Vec::new(), Duration::ZERO);
-    let mut changes = 0u32;
-    for (at, part) in messages.chunks(MATCHES_PER_CHANGE).enumerate() {
-        let session = random.random_range(0..sessions.sessions.len() as u64);
-        let number = session * FILTERS_EACH + random.random_range(0..FILTERS_EACH);
-        let began = Instant::now();
-        if at % 2 == 0 {
-            sessions.unsubscribe(session, number);
-        } else {
-            sessions.subscribe(session, vec![number]);
+    let (mut beside, mut changing, mut publishing) = (Vec::new(), Vec::new(), Duration::ZERO);
+    for round in 0..ROUNDS {
+        for part in messages.chunks(matches) {
+            let session = random.random_range(0..sessions.sessions.len() as u64);
+            let number = session * FILTERS_EACH + random.random_range(0..FILTERS_EACH);
+            // Both ways: what is gone at the second is there again at the third.
+            for gone in [true, false] {
+                let began = cpu::now();
+                if gone {
+                    sessions.unsubscribe(session, number);
+                } else {
+                    sessions.subscribe(session, vec![number]);
+                }
+                changing.push(cpu::now() - began);
+                let began = cpu::now();
+                sessions.publish(publisher, part, &mut beside);
+                publishing += cpu::now() - began;
+            }
         }
-        changing += began.elapsed();
-        changes += 1;
-        beside.extend(sessions.publish(publisher, part));
+        if round % 2 == 0 {
+            sessions.drain();
+        }
     }
     println!("  a publish (QoS 0) with its match: {}", tail(alone));
-    println!("  the same beside changes: {}", tail(beside));
-    let each = changing / changes;
+    let each = publishing.as_secs_f64() * 1e6 / beside.len() as f64;
     println!(
-        "  a subscribe or unsubscribe: {each:?}; 5,000 a second take {:.1} % of a core",
-        each.as_secs_f64() * 5_000.0 * 100.0
+        "  the same beside changes: {}; {each:.2} us of a core",
+        tail(beside)
+    );
+    let each = changing.iter().sum::<Duration>().as_secs_f64() / changing.len() as f64;
+    println!(
+        "  a subscribe or unsubscribe: {:.2} us of a core ({}); 5,000 a second take {:.1} % of one",
+        each * 1e6,
+        tail(changing),
+        each * 5_000.0 * 100.0
     );
 }
 

@@ -20,6 +20,7 @@ use crate::state::queue::Queue;
 use crate::state::routes::Target;
 use bytes::Bytes;
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 impl Shard {
     /// A partition is written by a Kafka client for the first time: queues that its topic reaches read it from here.
@@ -41,9 +42,8 @@ impl Shard {
         let Some(names) = self.state.namespace(namespace) else {
             return;
         };
-        let topics: Vec<TopicId> = if matches!(head, b"+" | b"#" | b"*") {
-            let exposed = names.topics.iter().filter(|(name, _)| self.exposed(name));
-            exposed.map(|(_, topic)| *topic).collect()
+        let topics = if matches!(head, b"+" | b"#" | b"*") {
+            self.exposed_topics(names)
         } else {
             self.topics_of(names, head)
         };
@@ -164,6 +164,22 @@ impl Shard {
             .expose
             .iter()
             .any(|pattern| name_matches(pattern, topic))
+    }
+
+    /// Topics that wildcards at the first level reach. They are looked up by name: there may be a million others.
+    fn exposed_topics(&self, names: &Namespace) -> Vec<TopicId> {
+        let mut found = Vec::new();
+        for pattern in &self.config.expose {
+            let Some(prefix) = pattern.strip_suffix(b"*") else {
+                found.extend(names.topics.get(pattern));
+                continue;
+            };
+            let from = (Bound::Included(prefix), Bound::Unbounded);
+            let named = names.topics.range::<[u8], _>(from);
+            let named = named.take_while(|(name, _)| name.starts_with(prefix));
+            found.extend(named.map(|(_, topic)| *topic));
+        }
+        found
     }
 
     /// The queues that records of a topic may go to: its own, those bound to its exchange, those whose patterns may

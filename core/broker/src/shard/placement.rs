@@ -216,9 +216,13 @@ impl Shard {
     /// Topics whose records' paths may begin with this level.
     pub(crate) fn topics_of(&self, names: &Namespace, head: &[u8]) -> Vec<TopicId> {
         let mut topics: Vec<TopicId> = names.topics.get(head).copied().into_iter().collect();
+        if names.templated.is_empty() {
+            return topics;
+        }
         let literal = names.templated.get(&Some(Bytes::copy_from_slice(head)));
         topics.extend(literal.into_iter().flatten());
         let any = names.templated.get(&None);
+        let any = any.filter(|_| !self.config.expose.is_empty());
         topics.extend(any.into_iter().flatten().filter(|id| {
             let topic = self.state.topics.get(id);
             topic.is_some_and(|topic| self.exposed(&topic.name))
