@@ -149,7 +149,7 @@ pub(crate) struct Shard {
     blocked: bool,
     /// Bytes of groups submitted since the start.
     bytes_written: u64,
-    stats: Stats,
+    pub(crate) stats: Stats,
     failed: Option<String>,
     /// What waits for space on the disk.
     held: space::Held,

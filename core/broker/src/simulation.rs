@@ -13,9 +13,11 @@
 )]
 
 mod amqp;
+mod delays;
 mod ends;
 mod facts;
 mod finish;
+mod gaps;
 mod kafka;
 mod life;
 mod messages;

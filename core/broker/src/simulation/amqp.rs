@@ -1,7 +1,9 @@
 //! AMQP clients: publishers, consumers, topology that comes and goes.
 
 use crate::api::*;
+use crate::simulation::delays::{DELAYED, FLEETING};
 use crate::simulation::facts::{KEYED, LOG, PRIORITY_MAX, RANKED, SOLE, STEADY, WORK};
+use crate::simulation::gaps::WINDOW;
 use crate::simulation::messages;
 use crate::simulation::peer::Ask;
 use crate::simulation::world::World;
@@ -99,7 +101,7 @@ impl World {
     pub(super) fn act_amqp(&mut self, at: usize) {
         let chaos = CHAOS[self.random.random_range(0..CHAOS.len())];
         let exchange = EXCHANGES[self.random.random_range(0..EXCHANGES.len())];
-        match self.random.random_range(0..50) {
+        match self.random.random_range(0..56) {
             0..10 => {
                 let (publish, ask) = self.message(at);
                 self.ask(at, ask, Command::Publish(publish));
@@ -143,7 +145,7 @@ impl World {
                 );
             }
             21..24 => {
-                let queues = [STEADY, WORK, LOG, chaos, RANKED, KEYED, SOLE];
+                let queues = [STEADY, WORK, LOG, chaos, RANKED, KEYED, SOLE, WINDOW];
                 let queue = queues[self.random.random_range(0..queues.len())];
                 let credit = self.random.random_range(1..6);
                 let no_ack = queue == chaos && self.chance(30);
@@ -176,7 +178,8 @@ impl World {
                 }
                 self.ask(at, Ask::Whatever, Command::PurgeQueue(name(queue)));
             }
-            40.. => self.act_on_ends(at),
+            40..50 => self.act_on_ends(at),
+            50.. => self.act_on_delays(at),
             _ => {
                 self.leave(at);
                 self.join(at);
@@ -275,7 +278,9 @@ impl World {
 
     /// Takes everything that is in the followed queues.
     pub(super) fn drain_queues(&mut self, at: usize) {
-        for queue in [STEADY, WORK, LOG, RANKED, KEYED, SOLE] {
+        for queue in [
+            STEADY, WORK, LOG, RANKED, KEYED, SOLE, DELAYED, FLEETING, WINDOW,
+        ] {
             self.consume(at, queue, 0, false);
         }
     }

@@ -1,7 +1,9 @@
 //! What the clients know: what was sent, what was acknowledged, what was seen. Every check is made from their side.
 
 use crate::api::*;
+use crate::simulation::delays::Delays;
 use crate::simulation::ends::Ends;
+use crate::simulation::gaps::Gaps;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Queues of which every message is followed: by AMQP name, and the steady session's.
@@ -52,6 +54,10 @@ pub(super) struct Facts {
     bound: BTreeMap<u64, Vec<(QueueId, EntryId)>>,
     /// Entries that end before they are consumed.
     pub(super) ends: Ends,
+    /// What passed links by.
+    pub(super) gaps: Gaps,
+    /// Messages that are published later.
+    pub(super) delays: Delays,
     /// Group offsets: those asked for, and which of them was acknowledged last.
     pub(super) commits: Vec<i64>,
     pub(super) committed: Option<usize>,
@@ -200,6 +206,7 @@ impl Facts {
             self.publishers.contains_key(&id),
             "{name}: {id} was never sent"
         );
+        self.delays.check(name, queue, entry, id);
         // Whoever sees a transaction's message sees all of the transaction.
         for (queue, entry) in self.bound.remove(&id).unwrap_or_default() {
             self.settled(queue, entry);
@@ -308,6 +315,21 @@ impl Facts {
         }
     }
 
+    /// A queue's entries that were seen.
+    pub(super) fn entries_of(&self, queue: QueueId) -> impl Iterator<Item = (&EntryId, &u64)> {
+        self.entries.get(&queue).into_iter().flatten()
+    }
+
+    /// Was a message settled or excused in a queue?
+    pub(super) fn may_be_missing(&self, queue: &'static str, id: u64) -> bool {
+        self.tried.contains(&(queue, id))
+    }
+
+    /// A message may be missing in a queue.
+    pub(super) fn excuse_one(&mut self, queue: &'static str, id: u64) {
+        self.tried.insert((queue, id));
+    }
+
     /// What a queue holds by now may be dropped.
     pub(super) fn excuse(&mut self, queue: &'static str) {
         for id in 1..=self.next_id {
@@ -318,6 +340,9 @@ impl Facts {
     /// At the end, after everything was drained.
     pub(super) fn check_queues(&self) {
         for (queue, name) in &self.followed {
+            if let Some(entries) = self.entries.get(queue) {
+                self.delays.check_order(name, entries);
+            }
             let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
             for (entry, id) in self.entries.get(queue).into_iter().flatten() {
                 let publisher = self.publishers[id];

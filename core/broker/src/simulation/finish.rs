@@ -48,11 +48,13 @@ impl World {
             eprintln!("{:?}", life.shard);
         }
         self.facts.check_queues();
+        self.check_linked();
         if std::env::var_os("OMNILOG_SIM_TELL").is_some() {
             eprintln!(
-                "{} acknowledged, {} delivered, transactions {:?}, frame {}, files {:?}, clustered {:?}, checkpoints {:?}",
+                "{} acknowledged, {} delivered, {} gaps, transactions {:?}, frame {}, files {:?}, clustered {:?}, checkpoints {:?}",
                 self.facts.acknowledged,
                 self.facts.deliveries,
+                self.facts.gaps.count,
                 self.facts.transactions.figures(),
                 self.safe,
                 self.env.files.list(Path::new("/broker/journal")),

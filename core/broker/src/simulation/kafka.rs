@@ -108,6 +108,7 @@ impl World {
                 let command = Command::CommitOffsets(Name::from_static(GROUP), offsets);
                 self.ask(at, Ask::Commit(index), command);
             }
+            18 if self.chance(30) => self.delete_records(at),
             18 => {
                 let create = CreateTopic {
                     name: topic("chaos"),

@@ -5,6 +5,7 @@ use crate::link::LinkJob;
 use crate::server::{Input, Parcel, read_message};
 use crate::shard::Shard;
 use crate::simulation::modes::delivered_entry;
+use crate::simulation::peer::Ask;
 use crate::simulation::view::{View, difference, view};
 use crate::simulation::world::World;
 use crate::state::State;
@@ -62,6 +63,9 @@ fn check_records(state: &State, reader: &dyn SectionReader) {
             }
         }
     }
+    for sequence in state.delayed.held() {
+        there("the index of what waits", sequence);
+    }
     for names in &state.namespaces {
         for (topic, sequence) in names.retained.all() {
             there(&String::from_utf8_lossy(&topic), sequence);
@@ -106,6 +110,7 @@ impl World {
         assert_eq!(replayed, replay(), "replaying twice differs");
         let (state, _) = State::recover(names, &journal, &recovery, ShardId(0)).expect("a state");
         check_records(&state, &*journal.reader());
+        self.facts.gaps.started(&state);
         let start = self.witnessed.found.len();
         self.witnessed.found.push(last);
         let later = self.witnessed.wanted.iter().skip(start + 1);
@@ -250,9 +255,9 @@ impl World {
     }
 
     /// Work that a server does on threads of their own.
-    pub(super) fn work(&mut self) {
+    pub(super) fn work(&mut self, links: bool) {
         let Some(life) = &mut self.life else { return };
-        if !life.link_jobs.is_empty() {
+        if links && !life.link_jobs.is_empty() {
             let job = life.link_jobs.remove(0);
             let pulled = job.run(&*life.reader);
             life.inputs.push_back(Input::Pulled(Box::new(pulled)));
@@ -295,6 +300,9 @@ impl World {
                 && let Some(asked) = peer.pending.get_mut(correlation)
             {
                 asked.decided_after = before;
+                if let Ask::Later(waits, queue) = &asked.what {
+                    self.facts.delays.decided(waits, queue, now.unix_ms);
+                }
             }
         }
         life.shard.step(now, &mut inputs);
@@ -326,6 +334,8 @@ impl World {
                 peer.inbox.extend(parcels);
             }
         }
+        self.check_delays();
+        self.check_links();
         self.check_ends(&keyed);
         self.check_modes(keyed);
     }

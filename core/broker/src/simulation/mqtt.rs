@@ -215,6 +215,7 @@ impl World {
                 self.leave(at);
                 self.join(at);
             }
+            28 => self.publish_delayed(at),
             27 => {
                 self.leave(at);
                 self.join(at);

@@ -2,6 +2,8 @@
 
 use crate::api::*;
 use crate::server::{Input, Mailbox, Parcel};
+use crate::simulation::delays::DELAYED;
+use crate::simulation::facts::SESSION;
 use crate::simulation::world::World;
 use omnilog_ledger::Lsn;
 use std::collections::{BTreeMap, VecDeque};
@@ -42,6 +44,8 @@ pub(super) enum Ask {
     Ending(&'static str),
     /// Messages and the queues that take them, or refuse them by their limits.
     Ends(Vec<u64>, &'static [&'static str]),
+    /// Messages and how long each waits, and the queue that they come to then.
+    Later(Vec<(u64, i64)>, &'static str),
     Got,
     Session,
     /// Which transactional id.
@@ -183,6 +187,7 @@ impl World {
                 | Ask::EndOf(..)
                 | Ask::Publish(_, Some(_))
                 | Ask::Transact(..)
+                | Ask::Later(_, DELAYED | SESSION)
         );
         let peer = &mut self.peers[at];
         let correlation = peer.next;
@@ -332,6 +337,7 @@ impl World {
             (Ask::Ends(..), Err(refusal)) if refusal != Refusal::DiskFull || !self.tight => {
                 panic!("refused: {refusal}");
             }
+            (Ask::Later(waits, queue), result) => self.put_off_answered(&waits, queue, result),
             (Ask::Got, Ok(Reply::Got(Some((delivery, _))))) => self.delivered(at, &delivery),
             (Ask::Session, result) => self.session_opened(at, result),
             (Ask::Assign(packet), Ok(Reply::Step(true))) => self.assigned(at, packet),

@@ -211,7 +211,9 @@ impl World {
             return;
         };
         let (topic, partition) = PLACES[self.random.random_range(0..PLACES.len())];
-        let publisher = 2_000_000 + self.peers[at].client.0;
+        // What it writes keeps its order in each partition.
+        let own = u64::from(partition.unsigned_abs());
+        let publisher = 2_000_000 + self.peers[at].client.0 * 2 + own;
         let count = self.random.random_range(1..4);
         let ids = self.facts.number(publisher, count);
         for id in &ids {

@@ -39,6 +39,8 @@ pub(super) struct World {
     pub(super) life: Option<Life>,
     /// The disk fills now and then.
     pub(super) tight: bool,
+    /// Links are seldom read for.
+    lazy_links: bool,
 }
 
 impl World {
@@ -83,6 +85,7 @@ impl World {
             ..BrokerConfig::default()
         };
         let keeps_log = random.random_bool(0.3);
+        let lazy_links = random.random_bool(0.3);
         Self {
             random,
             files,
@@ -101,6 +104,7 @@ impl World {
             next_client: 1,
             life: None,
             tight,
+            lazy_links,
         }
     }
 
@@ -255,7 +259,10 @@ impl World {
                 let at = self.random.random_range(0..self.peers.len());
                 self.listen(at);
             }
-            85..90 => self.work(),
+            85..90 => {
+                let links = !self.lazy_links || self.chance(5);
+                self.work(links);
+            }
             90..92 => {
                 let at = self.random.random_range(0..self.peers.len());
                 self.leave(at);
@@ -301,7 +308,7 @@ impl World {
             let waiting = self.life.as_ref().map_or(0, |life| life.inputs.len());
             self.step(waiting);
             self.sync();
-            self.work();
+            self.work(true);
             self.clock.advance(Duration::from_millis(100));
             self.step(0);
             for at in 0..self.peers.len() {
@@ -340,6 +347,8 @@ impl World {
         self.set_up_topics(0);
         self.set_up_queues(2);
         self.set_up_ends(2);
+        self.set_up_delays(3);
+        self.set_up_links(3);
         self.calm();
         self.set_up_session(5);
         self.calm();
