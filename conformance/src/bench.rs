@@ -15,6 +15,7 @@ mod old_records;
 mod peers;
 mod plan;
 mod resume;
+mod upkeep;
 mod wire;
 
 use crate::cli::{BenchArgs, BenchCommand, Scenario};
@@ -44,7 +45,8 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     if let Some(BenchCommand::Compare(args)) = &args.command {
         return compare::run(args);
     }
-    let (_gateway, broker) = broker(args)?;
+    let launcher = Launcher::new(args.target.gateway.as_deref(), &args.target.set);
+    let (_gateway, broker) = broker(args, &launcher)?;
     let scenarios: Vec<Scenario> = if args.scenarios.is_empty() {
         let spoken = |scenario: &Scenario| {
             let protocol = Plan::named(*scenario).protocol;
@@ -60,7 +62,10 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         let plan = Plan::named(scenario).with(&args.load, &args.pace);
         for plan in plan.loops(&args.pace) {
             let runs: Vec<Vec<Figure>> = (0..args.runs.max(1))
-                .map(|_| measure::measure(&plan, &broker))
+                .map(|_| match plan.shape {
+                    Shape::Upkeep => upkeep::measure(&plan, &launcher),
+                    _ => measure::measure(&plan, &broker),
+                })
                 .collect::<anyhow::Result<_>>()?;
             for median in Figure::medians(&runs) {
                 println!("{}", median.row());
@@ -101,8 +106,19 @@ pub(crate) fn brief(scenario: Scenario, target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The load on gateways that are busy with their own files, for a moment.
+pub(crate) fn brief_upkeep(launcher: &Launcher) -> anyhow::Result<()> {
+    for plan in Plan::named(Scenario::Upkeep).brief() {
+        for figure in upkeep::measure(&plan, launcher)? {
+            let (part, published) = (&figure.scenario, figure.published);
+            ensure!(figure.delivered == published, "{part}: some are missing");
+        }
+    }
+    Ok(())
+}
+
 /// The broker that is named, or a gateway that is started.
-fn broker(args: &BenchArgs) -> anyhow::Result<(Option<Gateway>, Broker)> {
+fn broker(args: &BenchArgs, launcher: &Launcher) -> anyhow::Result<(Option<Gateway>, Broker)> {
     if args.target.is_foreign() {
         let broker = Broker {
             name: "broker".to_owned(),
@@ -115,7 +131,6 @@ fn broker(args: &BenchArgs) -> anyhow::Result<(Option<Gateway>, Broker)> {
         args.pid.is_none(),
         "--pid is for a broker that runs already"
     );
-    let launcher = Launcher::new(args.target.gateway.as_deref(), &args.target.set);
     let gateway = launcher.start(&GatewayOptions::default())?;
     let broker = Broker {
         name: "omnilog".to_owned(),

@@ -7,7 +7,7 @@ use super::old_records;
 use super::plan::{Plan, Shape};
 use super::resume;
 use crate::harness::{Seen, Target, Watch};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
@@ -44,6 +44,7 @@ pub(super) fn measure(plan: &Plan, broker: &Broker) -> anyhow::Result<Vec<Figure
         Shape::Resume => resume::measure(plan, broker),
         Shape::Cold => old_records::cold(plan, broker),
         Shape::CatchUp => old_records::catch_up(plan, broker),
+        Shape::Upkeep => bail!("it starts gateways of its own"),
     };
     figures.with_context(|| format!("{} with {}", plan.scenario, broker.name))
 }

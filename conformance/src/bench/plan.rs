@@ -36,6 +36,8 @@ pub(super) enum Shape {
     Cold,
     /// Everything is written, and then read: of one topic, and of many.
     CatchUp,
+    /// A live load on gateways that are busy with their own files, and on one that is not.
+    Upkeep,
 }
 
 /// A load's settings. Those that a protocol has no use for are left as they are.
@@ -150,6 +152,12 @@ impl Plan {
                 seconds: None,
                 ..base(Protocol::Kafka)
             },
+            Scenario::Upkeep => Self {
+                shape: Shape::Upkeep,
+                topics: 20_000,
+                undelivered_max: 2_000,
+                ..base(Protocol::Amqp)
+            },
             Scenario::Fanout => Self {
                 subscribers: 100,
                 messages: Some(50_000),
@@ -205,7 +213,9 @@ impl Plan {
         match (self.shape, pace.only) {
             (Shape::CatchUp, _) | (Shape::Live, Some(Loop::Closed)) => vec![self],
             // Latencies are what counts there.
-            (Shape::Resume | Shape::Cold, _) | (Shape::Live, Some(Loop::Open)) => vec![steady],
+            (Shape::Resume | Shape::Cold | Shape::Upkeep, _) | (Shape::Live, Some(Loop::Open)) => {
+                vec![steady]
+            }
             // Ten thousand copies at a rate are no rate.
             (Shape::Live, None) if self.copies() > 1000 => vec![self],
             (Shape::Live, None) => vec![self, steady],

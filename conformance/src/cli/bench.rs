@@ -25,6 +25,8 @@ pub(crate) enum Scenario {
     Cold,
     /// Kafka 1 KiB: a million records are written, then read; in one topic, and in a thousand.
     CatchUp,
+    /// AMQP 128 B: a steady load beside 20,000 queues that fill: with checkpoints and compaction all the time, and without.
+    Upkeep,
 }
 
 impl Scenario {

@@ -19,6 +19,10 @@ pub(super) fn cases() -> Vec<Case> {
         case("catch_up", KAFKA, |context| {
             brief(context, Scenario::CatchUp)
         }),
+        Case {
+            run: Run::Own(|context| bench::brief_upkeep(context.launcher)),
+            ..case("upkeep", AMQP, |_| Ok(()))
+        },
     ]
 }
 
