@@ -1,6 +1,7 @@
 //! The broker as a running thing: its shard's thread, the clients' mailboxes, the readers of cold records.
 
 mod apart;
+mod background;
 mod budget;
 mod client;
 mod cold;
@@ -9,6 +10,7 @@ mod intake;
 mod mailbox;
 mod sequencer;
 mod start;
+mod turns;
 
 pub use client::{Broker, Client};
 pub(crate) use cold::ColdReads;
@@ -19,3 +21,4 @@ pub(crate) use compacted::Compacted;
 pub(crate) use intake::{Input, Intake};
 pub(crate) use mailbox::{ColdBatch, ColdFetched, ColdRecord, Mailbox, Parcel, Reached};
 pub use start::{Running, StartError};
+pub use turns::Pace;

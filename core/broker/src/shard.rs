@@ -5,6 +5,7 @@
 
 mod append;
 mod atomic;
+mod behind;
 mod checkpoint;
 mod clients;
 mod compaction;
@@ -160,6 +161,12 @@ pub(crate) struct Shard {
     transaction_timers: BTreeSet<(i64, NamespaceId, Name)>,
     /// Delayed messages on their way out.
     leaving: delays::Leaving,
+    /// Queues that have more to dispatch than they could at once, in turn.
+    in_line: VecDeque<QueueId>,
+    /// Deliveries that this step may still dispatch.
+    may_dispatch: usize,
+    /// Connections that have a backlog.
+    behind: Vec<ClientId>,
     /// Sees the state as of each frame.
     #[cfg(test)]
     pub(crate) witness: Option<Witness>,
@@ -196,6 +203,7 @@ impl Shard {
     /// One step. Returns how long the next may wait, in milliseconds, if nothing comes in.
     pub(crate) fn step(&mut self, now: Now, inputs: &mut Vec<Input>) -> u64 {
         self.now = now;
+        self.may_dispatch = dispatch::STEP_MAX;
         self.release_durable();
         for input in inputs.drain(..) {
             if self.stopped {

@@ -18,7 +18,7 @@ use crate::{
     Action, ClosedBy, Connection, ConnectionError, Meter, Outbox, Session, SignalReceiver, Stream,
 };
 use bytes::BytesMut;
-use omnilog_broker::Event;
+use omnilog_broker::{Event, Pace};
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -54,6 +54,7 @@ pub async fn drive<S: Session, H: Hub>(
         session,
         hub,
         client: None,
+        pace: Pace::default(),
         signals,
         wire: Wire {
             stream: connection.stream,
@@ -80,6 +81,8 @@ struct Driver<S: Session, H: Hub> {
     session: S,
     hub: H,
     client: Option<H::Client>,
+    /// When it has a backlog, it takes turns with its like.
+    pace: Pace,
     signals: SignalReceiver<S::Signal>,
     wire: Wire,
     events: Vec<Event>,
@@ -144,6 +147,7 @@ impl<S: Session, H: Hub> Driver<S, H> {
             // A mailbox that never runs dry must not keep the thread, nor the socket from being looked at.
             tokio::task::coop::consume_budget().await;
             let wake = self.wake(&mut timer, stopped.as_mut()).await;
+            self.pace.work();
             let now = self::now();
             if std::mem::take(&mut self.wire.progressed) {
                 self.stalled_since = None;
@@ -203,7 +207,9 @@ impl<S: Session, H: Hub> Driver<S, H> {
         for action in self.wire.out.drain_actions() {
             match (action, &self.client) {
                 (Action::Connect(namespace, info), None) => {
-                    self.client = Some(self.hub.connect(namespace, info));
+                    let client = self.hub.connect(namespace, info);
+                    self.pace = client.pace();
+                    self.client = Some(client);
                 }
                 (Action::Command(correlation, command), Some(client)) => {
                     client.add(correlation, command);
@@ -294,7 +300,7 @@ impl<S: Session, H: Hub> Driver<S, H> {
         let read_max = self.limits.read_bytes_max;
         self.events_first = !self.events_first;
         let events_first = self.events_first;
-        let (wire, signals) = (&mut self.wire, &mut self.signals);
+        let (wire, signals, pace) = (&mut self.wire, &mut self.signals, &mut self.pace);
         let (client, events) = (&mut self.client, &mut self.events);
         let mut received = pin!(async {
             match client {
@@ -303,7 +309,12 @@ impl<S: Session, H: Hub> Driver<S, H> {
             }
         });
         poll_fn(|cx| {
-            match wire.poll_write(cx) {
+            std::task::ready!(pace.poll_turn(cx));
+            let written = wire.poll_write(cx);
+            // With that, what the turn was for is done.
+            pace.pass();
+            std::task::ready!(pace.poll_turn(cx));
+            match written {
                 Poll::Ready(Ok(())) if closing => return Poll::Ready(Wake::Flushed),
                 Poll::Ready(Err(error)) => return Poll::Ready(Wake::Broken(error)),
                 _ => {}
@@ -329,6 +340,7 @@ impl<S: Session, H: Hub> Driver<S, H> {
                 return Poll::Ready(Wake::Timer);
             }
             wire.release();
+            pace.rest();
             Poll::Pending
         })
         .await

@@ -4,6 +4,7 @@ use crate::api::{ClientId, ClientInfo, Command, Event, NamespaceId};
 use crate::server::budget::{Budget, TotalBudget};
 use crate::server::cold::Begun;
 use crate::server::sequencer::Sequencer;
+use crate::server::turns::{Pace, Turns};
 use crate::server::{ColdReads, Compacted, Input, Mailbox, Parcel};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) leader_epoch: i32,
     pub(crate) commands: Arc<TotalBudget>,
     pub(crate) compacted: Arc<Compacted>,
+    pub(crate) turns: Turns,
 }
 
 impl Broker {
@@ -153,6 +155,11 @@ impl Client {
         self.in_flight.has_room()
     }
 
+    /// Says when this connection may work: whoever serves it asks before anything else.
+    pub fn pace(&self) -> Pace {
+        Pace::new(self.shared.turns.clone(), self.mailbox.catches_up())
+    }
+
     /// Waits until more may be read from this connection's socket.
     pub fn room(&self) -> impl Future<Output = ()> + Send + use<> {
         let budget = self.in_flight.clone();
@@ -225,6 +232,7 @@ fn payload_bytes(command: &Command) -> u64 {
             publish.batch.len() as u64 + 128 * publish.records.len() as u64
         }
         Command::Atomic(commands) => commands.iter().map(payload_bytes).sum(),
+        Command::Settle(settle) => 32 * settle.entries.len() as u64,
         Command::PutGroup(_, Some(state)) => state.len() as u64,
         Command::CommitOffsets(_, offsets) => offsets
             .iter()

@@ -92,7 +92,9 @@ impl ColdReads {
     pub(crate) fn begin(&self, parcels: &mut Vec<Parcel>) -> Option<Begun> {
         let parcel = match parcels.pop()? {
             Parcel::Event(event) => return Some(Begun::Ready(event)),
-            Parcel::ColdFetch(correlation, parts) if !parts.iter().flatten().any(is_cold) => {
+            Parcel::ColdFetch(correlation, parts)
+                if !parts.iter().flatten().any(ColdFetched::is_cold) =>
+            {
                 let event = read(Parcel::ColdFetch(correlation, parts), &Nothing);
                 return Some(Begun::Ready(event));
             }
@@ -148,12 +150,6 @@ pub(crate) enum Begun {
     Ready(Event),
     /// It is being read, and perhaps others with it: what was read, and what is to be read yet.
     Reading(oneshot::Receiver<(Vec<Event>, Vec<Parcel>)>),
-}
-
-fn is_cold(part: &ColdFetched) -> bool {
-    part.batches
-        .iter()
-        .any(|batch| matches!(batch, ColdBatch::Cold { .. }))
 }
 
 /// A reader for parcels of which nothing is cold.

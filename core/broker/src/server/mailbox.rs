@@ -5,6 +5,7 @@ use crate::link::Origin;
 use bytes::Bytes;
 use omnilog_ledger::ShardId;
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
 
@@ -69,6 +70,15 @@ pub(crate) struct ColdFetched {
     pub(crate) fetched: Fetched,
 }
 
+impl ColdFetched {
+    /// Is any of it in the files?
+    pub(crate) fn is_cold(&self) -> bool {
+        self.batches
+            .iter()
+            .any(|batch| matches!(batch, ColdBatch::Cold { .. }))
+    }
+}
+
 /// A batch in memory, or some in the files.
 #[derive(Debug, Clone)]
 pub(crate) enum ColdBatch {
@@ -110,6 +120,8 @@ pub(crate) struct Mailbox {
     bytes: AtomicU64,
     /// The shard has paused this connection's deliveries until it has drained.
     paused: AtomicBool,
+    /// The connection has a backlog.
+    catches_up: Arc<AtomicBool>,
     notify: Notify,
 }
 
@@ -163,6 +175,16 @@ impl Mailbox {
     /// Notes that deliveries are paused. Parcels put in after it carry the news to the reader.
     pub(crate) fn pause(&self) {
         self.paused.store(true, Ordering::Release);
+    }
+
+    /// Notes whether the connection has a backlog.
+    pub(crate) fn set_catching_up(&self, catches_up: bool) {
+        self.catches_up.store(catches_up, Ordering::Relaxed);
+    }
+
+    /// Whether the connection has a backlog, for its reader.
+    pub(crate) fn catches_up(&self) -> Arc<AtomicBool> {
+        self.catches_up.clone()
     }
 
     /// Forgets the size of what was taken; says whether the shard waits to hear of it.

@@ -5,6 +5,7 @@
 //! for an idle server only: as soon as more comes in than one step in place takes, the thread is woken and goes on.
 
 use crate::api::NamespaceId;
+use crate::server::background::give_way;
 use crate::server::{ColdReads, Input, Intake, read_message};
 use crate::shard::{Now, Shard};
 use omnilog_ledger::Env;
@@ -175,7 +176,10 @@ impl Sequencer {
             }));
         }
         if let Some(job) = shard.take_checkpoint_job() {
-            let body = move || job.run(&mut || std::thread::sleep(CHECKPOINT_PAUSE));
+            let body = move || {
+                give_way();
+                job.run(&mut || std::thread::sleep(CHECKPOINT_PAUSE));
+            };
             let thread = std::thread::Builder::new().name("checkpoint".to_owned());
             if let Err(error) = thread.spawn(body) {
                 tracing::error!(%error, "no thread for a checkpoint");
@@ -184,6 +188,7 @@ impl Sequencer {
         if let Some(mut job) = shard.take_compaction_job() {
             let stopping = self.stopping.clone();
             let body = move || {
+                give_way();
                 // One that is not finished has changed nothing.
                 while !stopping.load(Ordering::Relaxed) && job.step(COMPACTION_STEP) {
                     std::thread::sleep(COMPACTION_PAUSE);

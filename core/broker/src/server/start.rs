@@ -1,9 +1,11 @@
 //! Starting and stopping a broker: its journal, its threads.
 
 use crate::api::{BrokerConfig, NamespaceId};
+use crate::server::background::give_way;
 use crate::server::budget::TotalBudget;
 use crate::server::client::Shared;
 use crate::server::sequencer::{Ended, Sequencer, now};
+use crate::server::turns::Turns;
 use crate::server::{Broker, ColdReads, Input};
 use crate::shard::Shard;
 use omnilog_ledger::{
@@ -84,6 +86,7 @@ impl Broker {
             leader_epoch,
             commands: TotalBudget::new(commands_bytes_max),
             compacted: shard.compacted(),
+            turns: Turns::for_this_machine(),
         };
         let broker = Self::new(Arc::new(shared));
         sequencer.open(shard, cold.clone());
@@ -128,7 +131,13 @@ impl Running {
         )?;
         for _ in 0..READERS {
             let cold = self.cold.clone();
-            spawn("cold-read", Box::new(move || cold.run()))?;
+            spawn(
+                "cold-read",
+                Box::new(move || {
+                    give_way();
+                    cold.run();
+                }),
+            )?;
         }
         let sequencer = self.sequencer.clone();
         spawn("sequencer", Box::new(move || sequencer.run()))

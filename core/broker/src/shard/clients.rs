@@ -51,6 +51,8 @@ pub(crate) struct ClientState {
     pub(crate) exclusive: BTreeSet<QueueId>,
     /// The MQTT session it holds.
     pub(crate) session: Option<SessionId>,
+    /// It has a backlog, and was last given of it then.
+    pub(crate) behind_ms: Option<u64>,
 }
 
 impl ClientState {
@@ -69,7 +71,13 @@ impl ClientState {
             leased_from: BTreeSet::new(),
             exclusive: BTreeSet::new(),
             session: None,
+            behind_ms: None,
         }
+    }
+
+    /// Lets its reader know whether it has a backlog.
+    pub(crate) fn mark_behind(&self, behind: bool) {
+        self.mailbox.set_catching_up(behind);
     }
 
     /// Is there room for another delivery in its group, if it has one?

@@ -7,6 +7,7 @@ use crate::server::{ColdRecord, Parcel, Reached};
 use crate::shard::Shard;
 use crate::shard::route::path_head;
 use crate::state::queue::{Lease, MemoryEntry, Queue};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A record, or where its readers will find it.
@@ -26,42 +27,95 @@ pub(crate) struct Taken {
     pub(crate) rank: Option<u16>,
 }
 
-/// Deliveries of one queue in a row before others have their turn.
-const BURST: usize = 4096;
+/// Deliveries of a queue that has news, at once; one that has more waits in line with its like.
+const NEWS_MAX: usize = 64;
+/// Deliveries of a queue that waited in line, in its turn.
+const TURN_MAX: usize = 256;
+/// Consumers of a queue of which each counts as having a backlog if the queue has one.
+const FEW: usize = 4;
+/// Deliveries of a step: then what has come in meanwhile is decided first.
+pub(crate) const STEP_MAX: usize = 1024;
 
 impl Shard {
-    /// Dispatches every queue that has news.
+    /// Dispatches queues that have news, and then those in turn that have had more than a little: however many
+    /// consumers have a backlog before them, what has just been published waits for one step of theirs.
     pub(crate) fn dispatch_dirty(&mut self) {
         let woken = self.wake_credited();
         let mut queues = std::mem::take(&mut self.dirty);
+        let mut served = 0;
         for id in &queues {
-            if let Some(queue) = self.state.queues.get_mut(id) {
-                queue.dirty = false;
+            // A turn is left for those in line.
+            if self.may_dispatch <= TURN_MAX {
+                break;
             }
-            self.dispatch(*id);
-            self.tend(*id);
-            self.read_on(*id);
+            served += 1;
+            self.serve(*id, NEWS_MAX);
         }
         // Queues that became dirty meanwhile stay for the next round; the buffer is kept.
-        queues.clear();
+        queues.drain(..served);
+        if !queues.is_empty() {
+            queues.append(&mut self.dirty);
+        }
         if self.dirty.is_empty() {
             self.dirty = queues;
+        }
+        while self.may_dispatch > 0
+            && let Some(id) = self.in_line.pop_front()
+        {
+            if self.serve(id, TURN_MAX) == TURN_MAX {
+                self.consumers_fall_behind(id);
+            }
         }
         self.look_again(woken);
     }
 
-    fn dispatch(&mut self, id: QueueId) {
-        for _ in 0..BURST {
+    /// Who consumes from this queue has been given a whole turn, and there is more.
+    fn consumers_fall_behind(&mut self, id: QueueId) {
+        let Some(queue) = self.state.queues.get(&id) else {
+            return;
+        };
+        // Among many, each has had a little.
+        if queue.consumers.len() > FEW {
+            return;
+        }
+        let clients: SmallVec<[ClientId; 4]> =
+            queue.consumers.iter().map(|one| one.client).collect();
+        for client in clients {
+            self.falls_behind(client);
+        }
+    }
+
+    /// Dispatches up to so many entries of a queue; if it has more, it waits in line. Says how many there were.
+    fn serve(&mut self, id: QueueId, most: usize) -> usize {
+        if let Some(queue) = self.state.queues.get_mut(&id) {
+            queue.dirty = false;
+        }
+        let given = self.dispatch(id, most);
+        self.may_dispatch = self.may_dispatch.saturating_sub(given);
+        self.tend(id);
+        if given == most
+            && let Some(queue) = self.state.queues.get_mut(&id)
+            && !std::mem::replace(&mut queue.dirty, true)
+        {
+            self.in_line.push_back(id);
+        }
+        self.read_on(id);
+        given
+    }
+
+    /// Dispatches up to so many entries. Says how many it looked at.
+    fn dispatch(&mut self, id: QueueId, most: usize) -> usize {
+        for given in 0..most {
             let Some((who, entry)) = self.next_turn(id) else {
-                return;
+                return given;
             };
             let (client, key) = who;
             let Some(queue) = self.state.queues.get_mut(&id) else {
-                return;
+                return given;
             };
             let subscribed = queue.kind != QueueKind::Classic;
             let Some(consumer) = queue.consumers.get(&who) else {
-                return;
+                return given;
             };
             let (no_ack, group) = (consumer.no_ack, consumer.group);
             let Some((taken, located)) = self.take_entry(id, entry, key, !no_ack) else {
@@ -121,7 +175,7 @@ impl Shard {
                 }
             }
         }
-        self.mark_dirty(id);
+        most
     }
 
     /// Takes the next entry that may be delivered out of the ready ones. Expired ones go on the way.
@@ -330,3 +384,6 @@ pub(crate) fn nothing() -> Message {
         position: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,9 @@ impl Shard {
             || fetch.partitions.is_empty()
             || parts.iter().any(Result::is_err);
         if ready {
+            if parts.iter().flatten().any(ColdFetched::is_cold) {
+                self.falls_behind(client);
+            }
             self.send_parcel(client, Parcel::ColdFetch(correlation, parts), bytes);
             return Outcome::Later;
         }

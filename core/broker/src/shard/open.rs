@@ -172,6 +172,9 @@ impl Shard {
             pressure: Default::default(),
             transaction_timers: BTreeSet::new(),
             leaving: Default::default(),
+            in_line: VecDeque::new(),
+            may_dispatch: 0,
+            behind: Vec::new(),
             #[cfg(test)]
             witness: None,
         };

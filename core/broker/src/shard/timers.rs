@@ -29,6 +29,7 @@ impl Shard {
             self.next_retention_ms = now + IDLE_MS;
             self.watch_space();
             self.watch_memory();
+            self.watch_backlogs();
             self.retain();
             self.compact_if_due();
         }
@@ -44,6 +45,7 @@ impl Shard {
     /// Milliseconds until something is due.
     pub(crate) fn next_due_ms(&self) -> u64 {
         if !self.dirty.is_empty()
+            || !self.in_line.is_empty()
             || !self.credited.is_empty()
             || self.compaction_presses()
             || self.counts()

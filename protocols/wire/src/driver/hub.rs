@@ -1,6 +1,6 @@
 //! What the driver needs of the broker: so little that tests can be it.
 
-use omnilog_broker::{Broker, ClientInfo, Command, Event, NamespaceId};
+use omnilog_broker::{Broker, ClientInfo, Command, Event, NamespaceId, Pace};
 use std::future::Future;
 
 /// Where sessions become clients.
@@ -25,6 +25,9 @@ pub trait Client: Send + Sync {
 
     /// Waits until more may be read from this connection's socket.
     fn room(&self) -> impl Future<Output = ()> + Send + use<Self>;
+
+    /// Says when this connection may work.
+    fn pace(&self) -> Pace;
 
     /// Waits for events and takes all there are. Cancel safe.
     fn recv(&mut self, into: &mut Vec<Event>) -> impl Future<Output = ()> + Send;
@@ -53,6 +56,10 @@ impl Client for omnilog_broker::Client {
 
     fn room(&self) -> impl Future<Output = ()> + Send + use<> {
         self.room()
+    }
+
+    fn pace(&self) -> Pace {
+        self.pace()
     }
 
     fn recv(&mut self, into: &mut Vec<Event>) -> impl Future<Output = ()> + Send {

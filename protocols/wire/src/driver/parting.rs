@@ -3,6 +3,7 @@
 use super::{Driver, Hub, now};
 use crate::{Close, ClosedBy, ConnectionError, Session};
 use bytes::BytesMut;
+use omnilog_broker::Pace;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -30,6 +31,7 @@ impl<S: Session, H: Hub> Driver<S, H> {
         let carried = carried.and(self.carry_out());
         // The broker hears of the loss now, however long the peer takes over our last words.
         self.client = None;
+        self.pace = Pace::default();
 
         let stalled = matches!(ended, Err(ConnectionError::SlowPeer { .. }));
         if cause != ClosedBy::Peer && !stalled {

@@ -62,6 +62,10 @@ impl Client for FakeClient {
         }
     }
 
+    fn pace(&self) -> Pace {
+        Pace::default()
+    }
+
     async fn recv(&mut self, into: &mut Vec<Event>) {
         loop {
             if *self.0.flood.lock() {

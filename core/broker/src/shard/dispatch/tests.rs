@@ -1,0 +1,240 @@
+//! Turns between queues, step by step.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use super::{STEP_MAX, TURN_MAX};
+use crate::api::*;
+use crate::server::{Input, Mailbox, Parcel};
+use crate::shard::{Now, Shard};
+use bytes::Bytes;
+use omnilog_ledger::sim::SimFiles;
+use omnilog_ledger::{JournalOptions, LocalJournal, ShardId, Syncer};
+use omnilog_record::{BatchBuilder, BatchOptions, Header, NewRecord, Pieces};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// A shard and two clients: one that consumes everything, and one that consumes `live`.
+struct Bench {
+    shard: Shard,
+    syncer: Syncer,
+    mailboxes: [Arc<Mailbox>; 2],
+    now_ms: u64,
+}
+
+const BACKLOGS: usize = 8;
+const EACH: usize = 2_000;
+
+fn backlog(number: usize) -> Name {
+    Name::from(format!("backlog-{number}"))
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (env, _) = SimFiles::new(3, u64::MAX).env(3);
+        let options = JournalOptions {
+            file_bytes: 4 << 20,
+            low_bytes: 0,
+            reserve_bytes: 0,
+            bytes_max: 0,
+            ..JournalOptions::default()
+        };
+        let opened = LocalJournal::open(&env, Path::new("/data"), options, Arc::new(|| {}));
+        let (journal, recovery) = opened.unwrap();
+        let syncer = journal.syncer();
+        let config = BrokerConfig {
+            mailbox_bytes_max: u64::MAX,
+            ..BrokerConfig::default()
+        };
+        let (shard, _) = Shard::open(
+            ShardId(0),
+            Arc::new(config),
+            Box::new(journal),
+            &recovery,
+            Box::new(|| 4),
+            Now::default(),
+        )
+        .unwrap();
+        let mut bench = Self {
+            shard,
+            syncer,
+            mailboxes: Default::default(),
+            now_ms: 0,
+        };
+        for (client, mailbox) in [(1, 0), (2, 1)] {
+            let mailbox = bench.mailboxes[mailbox].clone();
+            bench.step(vec![Input::Connect {
+                client: ClientId(client),
+                namespace: NamespaceId(0),
+                info: ClientInfo {
+                    principal: Name::from_static(b"tester"),
+                    protocol: "test".to_owned(),
+                    peer: "here".to_owned(),
+                },
+                mailbox,
+            }]);
+        }
+        bench
+    }
+
+    fn step(&mut self, mut inputs: Vec<Input>) {
+        let now = Now {
+            unix_ms: 1_700_000_000_000 + self.now_ms.cast_signed(),
+            monotonic_ms: self.now_ms,
+        };
+        self.shard.step(now, &mut inputs);
+        while self.syncer.step() {}
+    }
+
+    fn tell(&mut self, client: u64, command: Command) {
+        self.step(vec![Input::Command {
+            client: ClientId(client),
+            correlation: 0,
+            command,
+            cost: None,
+        }]);
+    }
+
+    fn declare(&mut self, name: Name) {
+        self.tell(
+            1,
+            Command::DeclareQueue(DeclareQueue {
+                name,
+                durable: true,
+                exclusive: false,
+                auto_delete: false,
+                arguments: Vec::new(),
+            }),
+        );
+    }
+
+    fn consume(&mut self, client: u64, key: u64, queue: Name) {
+        self.tell(
+            client,
+            Command::Consume(Consume {
+                queue,
+                consumer: ConsumerKey(key),
+                no_ack: false,
+                exclusive: false,
+                credit: 0,
+                credit_group: None,
+                priority: 0,
+                arguments: Vec::new(),
+            }),
+        );
+    }
+
+    fn publish(&mut self, queue: &Name, count: usize) {
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        let headers: [Header<'_>; 0] = [];
+        let record = NewRecord {
+            timestamp: 1_700_000_000_000,
+            key: None,
+            value: Some(Pieces::One(b"hello")),
+            headers,
+        };
+        let mut records = Vec::new();
+        for _ in 0..count {
+            let appended = builder.append(&record).unwrap();
+            let address = Address::Amqp {
+                exchange: Name::new(),
+                routing_key: queue.clone(),
+            };
+            let range = (appended.body_position, appended.body_bytes);
+            let envelope = Envelope::new(address, Provenance::AmqpDefault, range);
+            records.push(PublishRecord::of(envelope));
+        }
+        let batch: Bytes = builder.finish().unwrap().to_bytes();
+        self.tell(
+            1,
+            Command::Publish(Publish {
+                batch,
+                records,
+                wait: Wait::Durable,
+                dedupe: None,
+            }),
+        );
+    }
+
+    /// Deliveries that a client has got since this was last asked.
+    fn delivered(&self, client: usize) -> usize {
+        let mut parcels = Vec::new();
+        self.mailboxes[client].try_take(&mut parcels);
+        let is_delivery = |parcel: &&Parcel| matches!(parcel, Parcel::Event(Event::Delivery(_)));
+        parcels.iter().filter(is_delivery).count()
+    }
+
+    fn is_behind(&self, client: usize) -> bool {
+        self.mailboxes[client].catches_up().load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn what_has_just_been_published_waits_for_no_backlog() {
+    let mut bench = Bench::new();
+    let live = Name::from_static(b"live");
+    bench.declare(live.clone());
+    bench.consume(2, 1, live.clone());
+    for number in 0..BACKLOGS {
+        let queue = backlog(number);
+        bench.declare(queue.clone());
+        for _ in 0..EACH / 200 {
+            bench.publish(&queue, 200);
+        }
+    }
+    for number in 0..BACKLOGS {
+        bench.consume(1, number as u64, backlog(number));
+    }
+    let mut taken = bench.delivered(0);
+    for round in 1..=3 {
+        bench.publish(&live, 1);
+        // One step more: the sync comes between.
+        bench.step(Vec::new());
+        assert_eq!(bench.delivered(1), 1, "round {round}");
+        let some = bench.delivered(0);
+        assert!(some > 0 && some <= 2 * (STEP_MAX + TURN_MAX), "{some}");
+        taken += some;
+    }
+    assert!(taken < BACKLOGS * EACH, "the backlogs are still served");
+    assert!(bench.is_behind(0) && !bench.is_behind(1));
+    for _ in 0..BACKLOGS * EACH / STEP_MAX + 1 {
+        bench.step(Vec::new());
+        taken += bench.delivered(0);
+    }
+    assert_eq!(taken, BACKLOGS * EACH, "and to their ends");
+}
+
+#[test]
+fn a_connection_is_behind_until_it_has_settled_what_it_was_given() {
+    let mut bench = Bench::new();
+    let queue = backlog(0);
+    bench.declare(queue.clone());
+    for _ in 0..EACH / 200 {
+        bench.publish(&queue, 200);
+    }
+    bench.consume(1, 1, queue);
+    for _ in 0..10 {
+        bench.step(Vec::new());
+    }
+    bench.now_ms = 5_000;
+    bench.step(Vec::new());
+    assert!(bench.is_behind(0), "it has settled nothing");
+    let mut parcels = Vec::new();
+    bench.mailboxes[0].try_take(&mut parcels);
+    let entries = parcels.iter().filter_map(|parcel| match parcel {
+        Parcel::Event(Event::Delivery(delivery)) => Some((delivery.queue, delivery.entry)),
+        _ => None,
+    });
+    let settle = Settle {
+        entries: entries.collect(),
+        settlement: Settlement::Ack,
+    };
+    assert_eq!(settle.entries.len(), EACH);
+    bench.tell(1, Command::Settle(settle));
+    bench.now_ms = 7_000;
+    bench.step(Vec::new());
+    assert!(!bench.is_behind(0));
+}
