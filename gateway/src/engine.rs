@@ -84,6 +84,8 @@ pub(crate) fn broker_config(settings: &Settings) -> BrokerConfig {
         log_none: names(&topics.log_none),
         expose: names(&topics.expose),
         hold_links: names(&topics.hold_links),
+        retain_latest: names(&topics.retain_latest),
+        table_retained_max: topics.retain_latest_max,
         mapping: topics.mapping.iter().map(rule).collect(),
         catch_all: Name::from(topics.catch_all.clone()),
         catch_all_partitions: topics.catch_all_partitions,

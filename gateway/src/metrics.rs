@@ -326,6 +326,11 @@ fn register_stats(registry: &mut Registry, stats: &Stats) {
             stats.link_gap_offsets,
         ),
         (
+            "not_retained",
+            "Records of topics with omnilog.retain=latest that could not become retained messages",
+            stats.not_retained,
+        ),
+        (
             "delays_over",
             "Delayed messages published",
             stats.delays_over,

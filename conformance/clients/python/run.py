@@ -27,6 +27,7 @@ def main():
     import kafka_confluent  # noqa: F401
     import kafka_transactions  # noqa: F401
     import mqtt_paho  # noqa: F401
+    import tables  # noqa: F401
 
     case = CASES.get(args.case)
     if case is None:

@@ -1,10 +1,10 @@
 //! What one protocol writes, the others read: the 3 x 3 matrix and the provenance table.
 
-use super::{ALL, driver};
+use super::{ALL, driver, restarted};
 use crate::case::{Case, Client};
 
 pub(super) fn cases() -> Vec<Case> {
-    [
+    let mut cases = [
         "matrix/kafka_to_kafka",
         "matrix/kafka_to_amqp",
         "matrix/kafka_to_mqtt",
@@ -21,5 +21,8 @@ pub(super) fn cases() -> Vec<Case> {
         "names/keys_share_a_queue",
     ]
     .map(|name| driver("crossing", ALL, Client::Python, name))
-    .to_vec()
+    .to_vec();
+    let tables = "tables/latest_values_are_retained";
+    cases.push(restarted("crossing", ALL, Client::Python, tables));
+    cases
 }

@@ -332,6 +332,22 @@ pub(crate) enum Event {
         queue: QueueId,
         entries: Vec<(u64, u32, u32, i64)>,
     },
+    /// The table of a partition was read on: records at these sequences are their topics' retained messages, and these
+    /// topics have none any more.
+    TableAdvanced {
+        namespace: NamespaceId,
+        partition: u64,
+        next_offset: i64,
+        kept: Vec<(Bytes, u64)>,
+        gone: Vec<Bytes>,
+    },
+    /// Under this sequence a retained message that a Kafka client wrote was put into a queue (a new subscription).
+    TableCopied {
+        queue: QueueId,
+        sequence: u64,
+        original: u64,
+        partition: u64,
+    },
 }
 
 /// The durable queues that hold a record.

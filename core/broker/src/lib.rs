@@ -19,6 +19,7 @@ mod shard;
 #[cfg(test)]
 mod simulation;
 mod state;
+mod table;
 mod tail;
 pub mod template;
 

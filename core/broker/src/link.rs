@@ -3,6 +3,7 @@
 use crate::api::{Address, Envelope, Name, Provenance, StoredBatch};
 use crate::shard::BatchFields;
 use crate::state::transactions::Aborted;
+use crate::table::{Change, changes};
 use crate::template::PathTemplate;
 use bytes::{Bytes, BytesMut};
 use omnilog_ledger::{LogRange, Section, SectionReader};
@@ -35,6 +36,8 @@ pub(crate) struct LinkJob {
     pub(crate) here: Vec<(i64, u64, Arc<StoredBatch>)>,
     /// Aborted transactions: their batches are passed over.
     pub(crate) aborted: Vec<Aborted>,
+    /// Its records are retained messages.
+    pub(crate) table: bool,
 }
 
 /// What a link's reader found.
@@ -49,6 +52,8 @@ pub(crate) struct Pulled {
     pub(crate) failed: bool,
     /// How long it took, in nanoseconds.
     pub(crate) spent_ns: u64,
+    /// What the records do to retained messages, where they are such.
+    pub(crate) table: Vec<Change>,
 }
 
 /// A batch taken apart: uncompressed, each record with its envelope and offset.
@@ -74,6 +79,7 @@ impl LinkJob {
             batches: Vec::new(),
             failed: false,
             spent_ns: 0,
+            table: Vec::new(),
         };
         if !self.here.is_empty() {
             for (base_offset, base_sequence, stored) in &self.here {
@@ -85,6 +91,7 @@ impl LinkJob {
                     .batches
                     .extend(take_apart(stored, base, &self.origin));
             }
+            self.find_changes(&mut pulled);
             return pulled;
         }
         let range = LogRange {
@@ -115,7 +122,14 @@ impl LinkJob {
                 pulled.failed = true;
             }
         }
+        self.find_changes(&mut pulled);
         pulled
+    }
+
+    fn find_changes(&self, pulled: &mut Pulled) {
+        if self.table {
+            pulled.table = pulled.batches.iter().flat_map(changes).collect();
+        }
     }
 
     /// Does a batch belong to an aborted transaction?

@@ -4,7 +4,12 @@
 //! another's separators, a separator that stands inside a level is written `%HH`, and so is a `%` that would read as
 //! the start of such a spelling: the spelling can be undone, and different paths never meet.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
+
+/// What a Kafka key that no MQTT topic can have is spelled behind, in base64.
+pub const BASE64_KEY: &[u8] = b"~b64";
 
 /// Levels as an AMQP routing key: words divided by dots.
 pub fn amqp_key<'a>(levels: impl IntoIterator<Item = &'a [u8]>) -> Bytes {
@@ -66,6 +71,41 @@ pub fn put_text_level(out: &mut BytesMut, level: &[u8], forbidden: impl Fn(u8) -
             .iter()
             .for_each(|byte| put_spelled(out, *byte));
     }
+}
+
+/// Appends the first level of an MQTT topic: it must not start with `$`, which is the server's.
+pub fn put_first_level(topic: &mut BytesMut, level: &[u8]) {
+    let rest = match level.split_first() {
+        Some((b'$', rest)) => {
+            topic.put_slice(b"%24");
+            rest
+        }
+        _ => level,
+    };
+    put_text_level(topic, rest, |byte| b"+#\0/".contains(&byte));
+}
+
+/// Can a Kafka key stand in an MQTT topic as it is, and be taken for nothing else?
+pub fn is_plain_key(key: &[u8]) -> bool {
+    !key.starts_with(BASE64_KEY)
+        && !key.iter().any(|byte| b"+#\0".contains(byte))
+        && std::str::from_utf8(key).is_ok()
+}
+
+/// The MQTT topic of a Kafka record under the default path template: the topic's name, and its key behind it.
+pub fn mqtt_topic(name: &[u8], key: Option<&[u8]>) -> Bytes {
+    let mut topic = BytesMut::with_capacity(name.len() + 1 + key.map_or(0, <[u8]>::len));
+    put_first_level(&mut topic, name);
+    if let Some(key) = key {
+        topic.put_u8(b'/');
+        if is_plain_key(key) {
+            topic.put_slice(key);
+        } else {
+            topic.put_slice(BASE64_KEY);
+            topic.put_slice(URL_SAFE_NO_PAD.encode(key).as_bytes());
+        }
+    }
+    topic.freeze()
 }
 
 fn put_spelled(out: &mut BytesMut, byte: u8) {

@@ -41,6 +41,7 @@ mod space;
 mod stats;
 mod steps;
 mod subscribe;
+mod tables;
 mod targets;
 mod timers;
 mod topics;
@@ -167,6 +168,8 @@ pub(crate) struct Shard {
     may_dispatch: usize,
     /// Connections that have a backlog.
     behind: Vec<ClientId>,
+    /// Topics whose records are retained messages.
+    tables: tables::Tables,
     /// Sees the state as of each frame.
     #[cfg(test)]
     pub(crate) witness: Option<Witness>,

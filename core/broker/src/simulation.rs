@@ -24,6 +24,7 @@ mod messages;
 mod modes;
 mod mqtt;
 mod peer;
+mod tables;
 mod transactions;
 mod view;
 mod world;

@@ -87,9 +87,16 @@ pub(crate) struct Alias {
     pub(crate) queue: QueueId,
     /// The sequence of the record that the first stands for.
     pub(crate) original: u64,
-    /// The partition from which a link pulled it, or 0 for a retained message.
+    /// The partition from which a link pulled it, or 0 for a retained message of an MQTT client.
     pub(crate) partition: u64,
+    /// It stands for a retained message that a Kafka client wrote.
+    #[serde(skip)]
+    pub(crate) of_table: bool,
 }
+
+/// What stands where a queue does in the link by which a partition's retained messages are read: no queue has this
+/// number.
+pub(crate) const TABLE: QueueId = QueueId(0);
 
 /// How a queue reads a partition that Kafka clients write.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -159,7 +166,7 @@ impl State {
     pub(crate) fn copied_retained(&self, sequence: u64) -> bool {
         self.aliases
             .get(&sequence)
-            .is_some_and(|alias| alias.partition == 0)
+            .is_some_and(|alias| alias.partition == 0 || alias.of_table)
     }
 
     /// The topic that a partition belongs, or belonged, to: what its records' paths are made of.

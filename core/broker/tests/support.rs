@@ -197,12 +197,23 @@ impl Peer {
         value: &str,
         timestamp: i64,
     ) -> Appended {
+        self.append_record(topic, key, Some(value), timestamp).await
+    }
+
+    /// Without a value it is the mark of a deleted key.
+    pub async fn append_record(
+        &mut self,
+        topic: &'static str,
+        key: &[u8],
+        value: Option<&str>,
+        timestamp: i64,
+    ) -> Appended {
         let mut builder = BatchBuilder::new(BatchOptions::default());
         builder
             .append(&NewRecord {
                 timestamp,
                 key: Some(key),
-                value: Some(Pieces::One(value.as_bytes())),
+                value: value.map(|value| Pieces::One(value.as_bytes())),
                 headers: [Header {
                     key: b"h",
                     value: None,

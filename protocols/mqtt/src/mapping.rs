@@ -29,7 +29,7 @@ use crate::codec::{Properties, Property, Version, is_topic_name};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
-use omnilog_broker::path::put_text_level;
+use omnilog_broker::path::{BASE64_KEY, is_plain_key, mqtt_topic, put_first_level, put_text_level};
 use omnilog_broker::{Address, Envelope, Message, Provenance};
 use omnilog_record::{Record, RecordBase};
 use std::borrow::Cow;
@@ -40,9 +40,6 @@ const CORRELATION_ID: &[u8] = b"correlation-id";
 const REPLY_TO: &[u8] = b"reply-to";
 const EXPIRATION: &[u8] = b"expiration";
 const DELIVERY_MODE: &[u8] = b"delivery-mode";
-
-/// What a key spelled in base64 starts with.
-const BASE64: &[u8] = b"~b64";
 
 /// A record's headers, made of MQTT properties.
 #[derive(Debug, Default)]
@@ -207,30 +204,19 @@ pub(crate) fn topic_of(address: &Address) -> Bytes {
     let mut topic = BytesMut::new();
     match address {
         Address::Mqtt { topic } => return topic.clone(),
-        Address::Kafka { topic: name, key } => {
-            put_first(&mut topic, name);
-            if let Some(key) = key {
-                topic.put_u8(b'/');
-                if is_plain_key(key) {
-                    topic.put_slice(key);
-                } else {
-                    topic.put_slice(BASE64);
-                    topic.put_slice(URL_SAFE_NO_PAD.encode(key).as_bytes());
-                }
-            }
-        }
+        Address::Kafka { topic: name, key } => return mqtt_topic(name, key.as_deref()),
         Address::Amqp {
             exchange,
             routing_key,
         } => match exchange.as_ref() {
-            b"" => put_first(&mut topic, routing_key),
+            b"" => put_first_level(&mut topic, routing_key),
             b"amq.topic" => {
                 let mut words = routing_key.split(|&byte| byte == b'.');
-                put_first(&mut topic, words.next().unwrap_or_default());
+                put_first_level(&mut topic, words.next().unwrap_or_default());
                 words.for_each(|word| put_word(&mut topic, word));
             }
             exchange => {
-                put_first(&mut topic, exchange);
+                put_first_level(&mut topic, exchange);
                 if !routing_key.is_empty() {
                     routing_key
                         .split(|&byte| byte == b'.')
@@ -242,19 +228,12 @@ pub(crate) fn topic_of(address: &Address) -> Bytes {
     topic.freeze()
 }
 
-/// Can these bytes stand in a topic as they are, and be taken for nothing else?
-fn is_plain_key(key: &[u8]) -> bool {
-    !key.starts_with(BASE64)
-        && !key.iter().any(|byte| b"+#\0".contains(byte))
-        && std::str::from_utf8(key).is_ok()
-}
-
 /// The key of what is published to this topic: the levels below the first. None is not the same as an empty one.
 pub(crate) fn key_of(topic: &[u8]) -> Option<Cow<'_, [u8]>> {
     let slash = topic.iter().position(|&byte| byte == b'/')?;
     let levels = topic.get(slash + 1..)?;
     let spelled = levels
-        .strip_prefix(BASE64)
+        .strip_prefix(BASE64_KEY)
         .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
         // Only what would be spelled like this is a spelling; anything else is itself.
         .filter(|key| !is_plain_key(key));
@@ -264,18 +243,6 @@ pub(crate) fn key_of(topic: &[u8]) -> Option<Cow<'_, [u8]>> {
 fn put_word(topic: &mut BytesMut, word: &[u8]) {
     topic.put_u8(b'/');
     put_text_level(topic, word, |byte| b"+#\0/".contains(&byte));
-}
-
-/// A first level: it must not start with `$`, which is the server's.
-fn put_first(topic: &mut BytesMut, level: &[u8]) {
-    let rest = match level.split_first() {
-        Some((b'$', rest)) => {
-            topic.put_slice(b"%24");
-            rest
-        }
-        _ => level,
-    };
-    put_text_level(topic, rest, |byte| b"+#\0/".contains(&byte));
 }
 
 #[cfg(test)]

@@ -84,12 +84,34 @@ pub struct BrokerConfig {
     /// Topics whose logs keep what links have not read, where they don't say so themselves: names, or prefixes ending
     /// in `*`.
     pub hold_links: Vec<Name>,
+    /// Topics whose records are retained messages, where they don't say so themselves: names, or prefixes ending in `*`.
+    pub retain_latest: Vec<Name>,
+    /// With so many retained messages in a namespace, topics' records add none under further paths.
+    pub table_retained_max: u64,
 }
 
 /// The topic setting by which a log keeps what links have not read: `links`, or `none`.
 pub const HOLD: &str = "omnilog.hold";
 
+/// The topic setting by which what Kafka clients write are retained messages: `latest`, or `none`.
+pub const RETAIN: &str = "omnilog.retain";
+
 impl BrokerConfig {
+    /// Are a topic's records retained messages, as far as Kafka clients write them?
+    pub fn retains_latest(&self, topic: &Name, settings: &LogSettings) -> bool {
+        let own = settings.others.iter().find(|(name, _)| name == RETAIN);
+        own.map_or_else(
+            || self.retains_by_default(topic),
+            |(_, value)| value == "latest",
+        )
+    }
+
+    /// The same for a topic that says nothing itself.
+    pub fn retains_by_default(&self, topic: &Name) -> bool {
+        let mut patterns = self.retain_latest.iter();
+        patterns.any(|pattern| name_matches(pattern, topic))
+    }
+
     /// Does a topic's log keep what links have not read?
     pub fn holds_for_links(&self, topic: &Name, settings: &LogSettings) -> bool {
         let own = settings.others.iter().find(|(name, _)| name == HOLD);
@@ -143,6 +165,8 @@ impl Default for BrokerConfig {
             delayed_messages_max: 5_000_000,
             delay_ms_max: 3660 * DAY_MS,
             hold_links: Vec::new(),
+            retain_latest: Vec::new(),
+            table_retained_max: 1_000_000,
         }
     }
 }

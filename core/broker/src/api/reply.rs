@@ -92,6 +92,8 @@ pub struct Stats {
     pub link_gaps: u64,
     /// Offsets that were missed so.
     pub link_gap_offsets: u64,
+    /// Records of tables that could not become retained messages since the start.
+    pub not_retained: u64,
     /// Bytes of the in-memory tail.
     pub tail_bytes: u64,
     /// Bytes of journal files.

@@ -290,6 +290,25 @@ fn written() -> Vec<(Event, &'static str)> {
             },
             "380702ac02020112ad02010000",
         ),
+        (
+            Event::TableAdvanced {
+                namespace: NamespaceId(0),
+                partition: 5,
+                next_offset: 42,
+                kept: vec![(Bytes::from_static(b"t/k"), 300)],
+                gone: vec![Bytes::from_static(b"t/l")],
+            },
+            "39 00 05 54 01 03742f6b ac02 01 03742f6c",
+        ),
+        (
+            Event::TableCopied {
+                queue: QueueId(9),
+                sequence: 303,
+                original: 300,
+                partition: 5,
+            },
+            "3a 09 af02 ac02 05",
+        ),
     ]
 }
 

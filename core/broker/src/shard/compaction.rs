@@ -167,8 +167,8 @@ impl Shard {
         let held = &mut gathering.facts.held;
         let (next, end) = gathering.queues.get_or_insert_with(|| {
             for names in &self.state.namespaces {
-                for (_, sequence) in names.retained.all() {
-                    held.insert(sequence);
+                for (_, kept) in names.retained.all() {
+                    held.insert(kept.sequence);
                 }
             }
             for sequence in self.state.delayed.held() {
@@ -178,8 +178,8 @@ impl Shard {
                 held.insert_run(alias.original, alias.original + alias.count - 1);
             }
             for pending in &self.effects {
-                if let Effect::RetainedCold(_, sequence, _) = pending.effect {
-                    held.insert(sequence);
+                if let Effect::RetainedCold(_, kept, _) = pending.effect {
+                    held.insert(kept.sequence);
                 }
             }
             (0, self.state.next_queue)
@@ -197,8 +197,8 @@ impl Shard {
                 .filter_map(|lease| lease.memory.as_ref());
             let waiting = leased.chain(queue.deferred_memory());
             for entry in queue.memory.values().chain(waiting) {
-                if let Some(sequence) = entry.original {
-                    held.insert(sequence);
+                if let Some(kept) = entry.original {
+                    held.insert(kept.sequence);
                 }
             }
             if !queue.durable() {

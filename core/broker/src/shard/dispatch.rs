@@ -7,6 +7,7 @@ use crate::server::{ColdRecord, Parcel, Reached};
 use crate::shard::Shard;
 use crate::shard::route::path_head;
 use crate::state::queue::{Lease, MemoryEntry, Queue};
+use crate::state::retained::Kept;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -248,7 +249,7 @@ impl Shard {
             delivery.retained = kept.retained;
             let located = match kept.original {
                 None => Located::Here(kept.message.clone()),
-                Some(original) => self.locate(original),
+                Some(original) => self.locate_kept(original),
             };
             let taken = Taken {
                 delivery,
@@ -291,6 +292,19 @@ impl Shard {
             rank,
         };
         Some((taken, located))
+    }
+
+    /// Where the record of a retained message lies. What a Kafka client wrote is in memory as a whole batch only.
+    pub(crate) fn locate_kept(&self, kept: Kept) -> Located {
+        match kept.partition {
+            0 => self.locate(kept.sequence),
+            partition => Located::Cold(ColdRecord {
+                shard: self.id,
+                sequence: kept.sequence,
+                origin: self.state.origin_of(partition),
+                reached: None,
+            }),
+        }
     }
 
     /// Where the record of a queue's entry lies.

@@ -12,12 +12,12 @@ use crate::api::*;
 use crate::event::Event as Decision;
 use crate::shard::Shard;
 use crate::shard::topics::name_matches;
-use crate::state::Link;
 use crate::state::apply::first_level;
 use crate::state::namespace::Namespace;
 use crate::state::partition::Partition;
 use crate::state::queue::Queue;
 use crate::state::routes::Target;
+use crate::state::{Link, TABLE};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -35,10 +35,25 @@ impl Shard {
         for queue in self.reached_by(names, topic, &name) {
             self.add_link(queue, partition, from, from);
         }
+        if self.retains(topic) {
+            self.add_link(TABLE, partition, from, from);
+        }
     }
 
     /// A queue may be reached by a topic from now on: it reads what Kafka clients write there.
     pub(crate) fn link_queue(&mut self, namespace: NamespaceId, queue: QueueId, head: &[u8]) {
+        self.link_queue_from(namespace, queue, head, false);
+    }
+
+    /// The same, for a subscription that retained messages come before if so asked: what has not become one yet, it
+    /// reads.
+    pub(crate) fn link_queue_from(
+        &mut self,
+        namespace: NamespaceId,
+        queue: QueueId,
+        head: &[u8],
+        retained: bool,
+    ) {
         let Some(names) = self.state.namespace(namespace) else {
             return;
         };
@@ -58,7 +73,11 @@ impl Shard {
                     continue;
                 };
                 if partition.kafka_written && !self.state.links.contains_key(&(key, queue)) {
-                    let next = partition.next_offset;
+                    let mut next = partition.next_offset;
+                    let table = self.state.links.get(&(key, TABLE));
+                    if let Some(table) = table.filter(|_| retained) {
+                        next = next.min(table.next_offset.max(partition.log_start));
+                    }
                     self.add_link(queue, key, next, next);
                 }
             }
@@ -136,11 +155,8 @@ impl Shard {
         routed_from: i64,
     ) {
         self.link_reads.news.insert(partition);
-        let durable = self
-            .state
-            .queues
-            .get(&queue)
-            .is_some_and(|queue| queue.durable());
+        let taker = self.state.queues.get(&queue);
+        let durable = queue == TABLE || taker.is_some_and(Queue::durable);
         self.record_if(
             durable,
             &Decision::LinkCreated {

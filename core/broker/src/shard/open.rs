@@ -175,6 +175,7 @@ impl Shard {
             in_line: VecDeque::new(),
             may_dispatch: 0,
             behind: Vec::new(),
+            tables: Default::default(),
             #[cfg(test)]
             witness: None,
         };
@@ -216,6 +217,7 @@ impl Shard {
         self.keep_all_in_flight();
         self.arm_queues();
         self.arm_transactions();
+        self.settle_tables();
         self.link_reads
             .news
             .extend(self.state.links.keys().map(|(partition, _)| *partition));

@@ -262,7 +262,11 @@ impl Shard {
         let together = routes
             .iter()
             .all(|route| route.topic == topic && route.placed.is_none());
-        if together && (!spread || records.len() == 1) {
+        let clears = records
+            .iter()
+            .zip(&routes)
+            .any(|(record, route)| self.is_tombstone(record, route));
+        if together && !clears && (!spread || records.len() == 1) {
             return Ok(vec![(batch, records, routes)]);
         }
         let broken =
@@ -292,7 +296,10 @@ impl Shard {
                 .append(&NewRecord {
                     timestamp: parsed.timestamp,
                     key,
-                    value: parsed.value.map(Pieces::One),
+                    value: parsed
+                        .value
+                        .filter(|_| !self.is_tombstone(&record, &route))
+                        .map(Pieces::One),
                     headers: parsed.headers(),
                 })
                 .map_err(|_| broken())?;
@@ -302,6 +309,13 @@ impl Shard {
         }
         close(open, &mut parts).ok_or_else(broken)?;
         Ok(parts)
+    }
+
+    /// Does an MQTT client take a retained message away that is a key's value in a table? Its log has the mark of a
+    /// deleted key then.
+    fn is_tombstone(&self, record: &PublishRecord, route: &Route) -> bool {
+        record.retain == Some(RetainAction::Clear)
+            && route.topic.is_some_and(|topic| self.retains(topic))
     }
 
     /// Which of a topic's partitions takes a record with this key; none: any.

@@ -4,6 +4,7 @@ use crate::api::*;
 use crate::server::Parcel;
 use crate::shard::Shard;
 use crate::shard::dispatch::nothing;
+use crate::state::retained::Kept;
 use omnilog_ledger::{Completion, Lsn};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -23,8 +24,8 @@ pub(crate) enum Effect {
     DeliverSet(u64, Arc<[QueueId]>),
     /// A retained message for a new subscription, unheld: the queue, the message, its QoS.
     Retained(QueueId, Message, u8),
-    /// The same for one whose record has left the tail: the queue, its sequence, the QoS granted.
-    RetainedCold(QueueId, u64, u8),
+    /// The same for one whose record must be read: the queue, the record, the QoS granted.
+    RetainedCold(QueueId, Kept, u8),
     /// A partition may be read up to this offset, and so may records up to this sequence; the first open transaction
     /// in it begins at the last.
     Watermark(u64, i64, u64, i64),

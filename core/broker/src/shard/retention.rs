@@ -156,8 +156,8 @@ impl Shard {
         let leased = leased.filter_map(|lease| lease.memory.as_ref());
         let waiting = leased.chain(queue.deferred_memory());
         for entry in queue.memory.values().chain(waiting) {
-            if let Some(sequence) = entry.original {
-                sweep.lives(sequence, sequence);
+            if let Some(kept) = entry.original {
+                sweep.lives(kept.sequence, kept.sequence);
             }
         }
         if queue.durable() {

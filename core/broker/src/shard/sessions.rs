@@ -248,7 +248,7 @@ impl Shard {
             Some(MemoryEntry {
                 original: Some(original),
                 ..
-            }) => self.locate(*original),
+            }) => self.locate_kept(*original),
             Some(memory) => Located::Here(memory.message.clone()),
             None => self.locate(entry.0),
         };

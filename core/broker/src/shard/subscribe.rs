@@ -77,7 +77,7 @@ impl Shard {
             );
             if new && !addressed {
                 let head = Bytes::copy_from_slice(first_level(&filter, b'/'));
-                self.link_queue(namespace, queue, &head);
+                self.link_queue_from(namespace, queue, &head, sends_retained);
             }
             if sends_retained {
                 retained.push((filter, qos));
@@ -203,19 +203,31 @@ impl Shard {
                 .namespace(namespace)
                 .map(|names| names.retained.matching(&filter))
                 .unwrap_or_default();
-            for (_, original) in found {
+            for (_, kept) in found {
+                if !self.shows(kept, &filter) {
+                    continue;
+                }
+                let (original, partition) = (kept.sequence, kept.partition);
                 if qos > 0 && durable {
                     let sequence = self.take_sequences(1);
-                    self.record(&Decision::Copied {
-                        queue,
-                        sequence,
-                        original,
+                    self.record(&match partition {
+                        0 => Decision::Copied {
+                            queue,
+                            sequence,
+                            original,
+                        },
+                        partition => Decision::TableCopied {
+                            queue,
+                            sequence,
+                            original,
+                            partition,
+                        },
                     });
                     self.after
                         .push(Effect::Deliver(sequence, smallvec::smallvec![queue]));
                     continue;
                 }
-                match self.locate(original) {
+                match self.locate_kept(kept) {
                     Located::Here(message) if expired(&message, self.now.unix_ms) => {}
                     Located::Here(message) => {
                         let published = message.envelope().map_or(0, |envelope| envelope.qos);
@@ -224,7 +236,7 @@ impl Shard {
                     }
                     // Past the tail its QoS is not known here: the one granted, as far as it was published with it.
                     Located::Cold(_) => {
-                        self.after.push(Effect::RetainedCold(queue, original, qos));
+                        self.after.push(Effect::RetainedCold(queue, kept, qos));
                     }
                 }
             }

@@ -34,6 +34,7 @@ impl Shard {
             self.compact_if_due();
         }
         self.sweep();
+        self.forget_some();
         self.checkpoint_if_due();
     }
 
@@ -51,6 +52,7 @@ impl Shard {
             || self.counts()
             || self.state.is_saving()
             || self.sweeps()
+            || self.tables.forgets()
         {
             return 0;
         }

@@ -138,6 +138,7 @@ impl Shard {
                         count,
                     });
                 }
+                self.settle_table(topic);
             }
             return Ok(Reply::Topic(info));
         }
@@ -280,7 +281,11 @@ impl Shard {
             }
         }
         self.note_compacted(id, false);
+        let table = self.retains(id);
         self.record(&Decision::TopicDeleted { topic: id });
+        if table {
+            self.forget_tables();
+        }
         for id in parked {
             self.answer_parked(id);
         }
@@ -332,6 +337,7 @@ impl Shard {
             provisional: false,
         });
         self.note_compacted(id, true);
+        self.settle_table(id);
         self.topic_reply(id)
     }
 
@@ -406,6 +412,12 @@ fn check_settings(settings: &LogSettings) -> Result<(), Refusal> {
     if hold.is_some_and(|(_, value)| value != "links" && value != "none") {
         return Err(Refusal::InvalidSetting(format!(
             "{HOLD} must be links or none"
+        )));
+    }
+    let retain = settings.others.iter().find(|(name, _)| name == RETAIN);
+    if retain.is_some_and(|(_, value)| value != "latest" && value != "none") {
+        return Err(Refusal::InvalidSetting(format!(
+            "{RETAIN} must be latest or none"
         )));
     }
     if settings.message_bytes_max.is_some_and(|bytes| bytes < 0) {

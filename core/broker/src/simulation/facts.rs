@@ -75,6 +75,8 @@ pub(super) struct Facts {
     pub(super) transactions: crate::simulation::transactions::Transactions,
     /// Entries begun at QoS 2, and the session that has them.
     pub(super) begun: BTreeMap<(QueueId, EntryId), SessionId>,
+    /// Topics whose records are retained messages.
+    pub(super) tables: crate::simulation::tables::Tables,
     /// Figures, to see that the simulation does anything.
     pub(super) deliveries: u64,
     pub(super) acknowledged: u64,

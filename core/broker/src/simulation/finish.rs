@@ -31,6 +31,7 @@ impl World {
             "there is space, and publishers wait"
         );
         self.check_retained();
+        self.check_tables(0);
         self.facts.check_logs();
         if std::env::var_os("OMNILOG_SIM_TELL").is_some() {
             let life = self.life.as_ref().unwrap();
@@ -101,7 +102,11 @@ impl World {
     pub(super) fn check_retained(&mut self) {
         let Some(life) = &self.life else { return };
         let names = life.shard.state.namespace(NamespaceId(0)).unwrap();
-        let there: BTreeMap<Name, u64> = names.retained.all().into_iter().collect();
+        let there: BTreeMap<Name, u64> = names
+            .retained
+            .all()
+            .map(|(topic, kept)| (topic.clone(), kept.sequence))
+            .collect();
         for (topic, (asked, acknowledged)) in &self.facts.retained {
             let found = there.get(topic).map(|sequence| {
                 let section = life.reader.by_sequence(ShardId(0), *sequence).unwrap();

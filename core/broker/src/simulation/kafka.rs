@@ -50,6 +50,9 @@ impl World {
     }
 
     pub(super) fn act_kafka(&mut self, at: usize) {
+        if self.chance(15) {
+            return self.act_table(at);
+        }
         match self.random.random_range(0..20) {
             0..6 => {
                 let (name, partition): (_, i32) = [

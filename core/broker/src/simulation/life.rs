@@ -67,8 +67,8 @@ fn check_records(state: &State, reader: &dyn SectionReader) {
         there("the index of what waits", sequence);
     }
     for names in &state.namespaces {
-        for (topic, sequence) in names.retained.all() {
-            there(&String::from_utf8_lossy(&topic), sequence);
+        for (topic, kept) in names.retained.all() {
+            there(&String::from_utf8_lossy(topic), kept.sequence);
         }
     }
 }

@@ -61,6 +61,8 @@ pub(super) enum Ask {
     Assign(u16),
     Received(u16),
     Released(u16),
+    /// Keys of a table, and their values' numbers.
+    Put(Vec<(u8, Option<u64>)>),
 }
 
 /// A question and the newest frame before it was decided.
@@ -183,6 +185,7 @@ impl World {
                 | Ask::Commit(_)
                 | Ask::TakeOver(_)
                 | Ask::AppendIn(..)
+                | Ask::Put(_)
                 | Ask::PositionIn(_)
                 | Ask::EndOf(..)
                 | Ask::Publish(_, Some(_))
@@ -270,6 +273,7 @@ impl World {
             (Ask::Append(topic, partition, ids, once), result) => {
                 self.appended(at, &topic, partition, &ids, once, result);
             }
+            (Ask::Put(records), result) => self.was_put(&records, result),
             (Ask::Producer, Ok(Reply::Producer(id, _))) => {
                 self.peers[at].producer = Some(id);
                 self.peers[at].sequence = 0;

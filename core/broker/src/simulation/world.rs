@@ -345,6 +345,7 @@ impl World {
             self.join(at);
         }
         self.set_up_topics(0);
+        self.set_up_tables(0);
         self.set_up_queues(2);
         self.set_up_ends(2);
         self.set_up_delays(3);

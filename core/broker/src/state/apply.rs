@@ -7,12 +7,14 @@ mod queues;
 mod ranks;
 mod records;
 mod sessions;
+mod tables;
 mod topics;
 mod transactions;
 
 use crate::event::Event;
 use crate::state::State;
 use crate::state::changes::Named;
+use crate::state::retained::Kept;
 use omnilog_ledger::Section;
 use std::sync::Arc;
 
@@ -118,13 +120,14 @@ impl State {
                 topic,
                 sequence,
             } => {
+                self.touch_retained(*namespace, topic);
                 self.touch(Named::Retained(*namespace, topic.clone()));
                 if let Some(namespace) = self.namespace_mut(*namespace) {
-                    namespace.retained.set(topic, *sequence);
+                    namespace.retained.set(topic, Kept::published(*sequence));
                 }
             }
             Event::RetainedCleared { namespace, topic } => {
-                self.touch(Named::Retained(*namespace, topic.clone()));
+                self.touch_retained(*namespace, topic);
                 if let Some(namespace) = self.namespace_mut(*namespace) {
                     namespace.retained.clear(topic);
                 }
@@ -144,6 +147,7 @@ impl State {
             | Event::LinkAdvanced { .. }
             | Event::LinkDropped { .. }
             | Event::LinkPassed { .. } => self.apply_link(event),
+            Event::TableAdvanced { .. } | Event::TableCopied { .. } => self.apply_table(event),
             _ => self.apply_session(event),
         }
     }

@@ -54,6 +54,10 @@ pub(crate) enum Named {
     OrphanTemplate(u64),
     /// A topic's path template, and whose publishing made it.
     Placed(TopicId),
+    /// A retained message that a Kafka client wrote.
+    TableEntry(NamespaceId, bytes::Bytes),
+    /// Such a one on its way to a session.
+    TableCopy(u64),
 }
 
 impl Named {
@@ -212,10 +216,10 @@ impl State {
             all.extend(names.groups.keys().map(|it| Named::Group(id, it.clone())));
             let ids = names.transactions.keys();
             all.extend(ids.map(|it| Named::Transactional(id, it.clone())));
-            let topics = names.retained.all().into_iter();
-            all.extend(topics.map(|(topic, _)| Named::Retained(id, topic)));
+            let topics = names.retained.all();
+            all.extend(topics.map(|(topic, kept)| kept.named(id, topic)));
         }
-        all.extend(self.aliases.keys().map(|at| Named::Alias(*at)));
+        all.extend(self.aliases.iter().map(|(at, alias)| alias.named(*at)));
         all.extend(self.delayed.parts().into_iter().map(Named::Delayed));
         let links = self.links.keys();
         all.extend(links.map(|(partition, queue)| Named::Link(*partition, *queue)));

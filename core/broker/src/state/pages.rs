@@ -9,6 +9,7 @@ use crate::state::changes::{Named, Numbered};
 use crate::state::namespace::Group;
 use crate::state::partition::{Partition, Topic};
 use crate::state::queue::Queue;
+use crate::state::retained::Kept;
 use crate::state::saved::Saved;
 use crate::state::session::Session;
 use crate::state::transactions::{Aborted, Transactional};
@@ -46,6 +47,8 @@ const BINDINGS: u8 = b't';
 const DELAYED: u8 = b'z';
 const PLACED: u8 = b'u';
 const ORPHAN_TEMPLATE: u8 = b'v';
+const TABLE_ENTRY: u8 = b'n';
+const TABLE_COPY: u8 = b'o';
 
 #[derive(Serialize, Deserialize)]
 struct Counters {
@@ -262,12 +265,25 @@ impl State {
                 let names = self.namespace(*id);
                 let value = names
                     .and_then(|names| names.retained.get(topic))
-                    .map(|sequence| (id, topic, sequence));
+                    .filter(|kept| kept.partition == 0)
+                    .map(|kept| (id, topic, kept.sequence));
                 put(pages, RETAINED, &[&id.0.to_be_bytes(), topic], value);
+            }
+            Named::TableEntry(id, topic) => {
+                let names = self.namespace(*id);
+                let value = names
+                    .and_then(|names| names.retained.get(topic))
+                    .filter(|kept| kept.partition != 0)
+                    .map(|kept| (id, topic, kept.sequence, kept.partition));
+                put(pages, TABLE_ENTRY, &[&id.0.to_be_bytes(), topic], value);
             }
             Named::Alias(at) => {
                 let value = self.aliases.get(at).map(|alias| (at, alias));
                 put(pages, ALIAS, &[&at.to_be_bytes()], value);
+            }
+            Named::TableCopy(at) => {
+                let value = self.aliases.get(at).map(|alias| (at, alias));
+                put(pages, TABLE_COPY, &[&at.to_be_bytes()], value);
             }
             Named::Link(partition, queue) => {
                 let link = self.links.get(&(*partition, *queue));
@@ -471,8 +487,24 @@ impl State {
             Some(&RETAINED) => {
                 let (id, topic, sequence): (NamespaceId, Name, u64) = postcard::from_bytes(value)?;
                 if let Some(names) = state.namespace_mut(id) {
-                    names.retained.set(&topic, sequence);
+                    names.retained.set(&topic, Kept::published(sequence));
                 }
+            }
+            Some(&TABLE_ENTRY) => {
+                let (id, topic, sequence, partition): (NamespaceId, bytes::Bytes, u64, u64) =
+                    postcard::from_bytes(value)?;
+                let kept = Kept {
+                    sequence,
+                    partition,
+                };
+                if let Some(names) = state.namespace_mut(id) {
+                    names.retained.set(&topic, kept);
+                }
+            }
+            Some(&TABLE_COPY) => {
+                let (at, mut alias): (u64, Alias) = postcard::from_bytes(value)?;
+                alias.of_table = true;
+                state.aliases.insert(at, alias);
             }
             Some(&ALIAS) => {
                 let (at, alias): (u64, Alias) = postcard::from_bytes(value)?;

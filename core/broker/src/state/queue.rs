@@ -8,6 +8,7 @@ use crate::state::deadlines::{Deadlines, Sizes};
 use crate::state::order::{Mode, Order};
 use crate::state::policy::Policy;
 use crate::state::rare::Rare;
+use crate::state::retained::Kept;
 use crate::state::retries::Retries;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -76,7 +77,7 @@ pub(crate) struct MemoryEntry {
     pub(crate) retained: bool,
     pub(crate) bytes: u64,
     /// The record that it stands for, where the message is not at hand.
-    pub(crate) original: Option<u64>,
+    pub(crate) original: Option<Kept>,
 }
 
 /// An entry that a consumer has and has not settled.

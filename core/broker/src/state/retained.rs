@@ -1,62 +1,94 @@
-//! Retained messages: a table from topic to the record's sequence, searched by filter.
+//! Retained messages: a table from topic to the record that it has, searched by filter.
+//!
+//! Most come from MQTT clients. Those of a topic with `omnilog.retain=latest` come from what Kafka clients write, and
+//! name the partition: their records can be read by nobody who does not know it.
 
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+/// The record that is a topic's retained message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Kept {
+    pub(crate) sequence: u64,
+    /// The partition that a Kafka client wrote it to, or 0: an MQTT client published it.
+    pub(crate) partition: u64,
+}
+
+impl Kept {
+    /// What an MQTT client published.
+    pub(crate) fn published(sequence: u64) -> Self {
+        Self {
+            sequence,
+            partition: 0,
+        }
+    }
+}
 
 /// The retained messages of a namespace, as a tree over topic levels.
 #[derive(Debug, Default)]
 pub(crate) struct Retained {
     root: Node,
-    count: u64,
-    /// The sequences in the table.
-    sequences: BTreeSet<u64>,
+    /// The same by their records' sequences.
+    by_sequence: BTreeMap<u64, (Bytes, u64)>,
+    /// How many come from what Kafka clients wrote.
+    of_tables: u64,
 }
 
 #[derive(Debug, Default)]
 struct Node {
     children: BTreeMap<Bytes, Self>,
-    here: Option<(Bytes, u64)>,
+    here: Option<(Bytes, Kept)>,
 }
 
 impl Retained {
     /// How many there are.
     pub(crate) fn len(&self) -> u64 {
-        self.count
+        self.by_sequence.len() as u64
+    }
+
+    /// Does any come from what Kafka clients wrote?
+    pub(crate) fn has_tables(&self) -> bool {
+        self.of_tables > 0
     }
 
     /// The topic's retained message.
-    pub(crate) fn get(&self, topic: &[u8]) -> Option<u64> {
+    pub(crate) fn get(&self, topic: &[u8]) -> Option<Kept> {
         let mut node = &self.root;
         for level in topic.split(|byte| *byte == b'/') {
             node = node.children.get(level)?;
         }
-        node.here.as_ref().map(|(_, sequence)| *sequence)
+        node.here.as_ref().map(|(_, kept)| *kept)
     }
 
-    /// Makes this record the topic's retained message; returns the one before.
-    pub(crate) fn set(&mut self, topic: &Bytes, sequence: u64) -> Option<u64> {
+    /// Makes this record the topic's retained message.
+    pub(crate) fn set(&mut self, topic: &Bytes, kept: Kept) {
         let mut node = &mut self.root;
         for level in topic.split(|byte| *byte == b'/') {
             if !node.children.contains_key(level) {
                 node.children
                     .insert(Bytes::copy_from_slice(level), Node::default());
             }
-            node = node.children.get_mut(level)?;
+            let Some(child) = node.children.get_mut(level) else {
+                return;
+            };
+            node = child;
         }
-        let before = node.here.replace((topic.clone(), sequence));
-        self.sequences.insert(sequence);
-        match &before {
-            Some((_, before)) if *before != sequence => {
-                self.sequences.remove(before);
-            }
-            Some(_) => {}
-            None => self.count += 1,
+        let before = node.here.replace((topic.clone(), kept));
+        if let Some((_, before)) = before {
+            self.forget(before);
         }
-        before.map(|(_, sequence)| sequence)
+        self.of_tables += u64::from(kept.partition != 0);
+        let place = (topic.clone(), kept.partition);
+        self.by_sequence.insert(kept.sequence, place);
+    }
+
+    fn forget(&mut self, kept: Kept) {
+        self.of_tables -= u64::from(kept.partition != 0);
+        self.by_sequence.remove(&kept.sequence);
     }
 
     /// Takes the topic's retained message away; returns it.
-    pub(crate) fn clear(&mut self, topic: &[u8]) -> Option<u64> {
+    pub(crate) fn clear(&mut self, topic: &[u8]) -> Option<Kept> {
         // Emptied nodes on the way are pruned from the deepest one that still has something else.
         let levels: Vec<&[u8]> = topic.split(|byte| *byte == b'/').collect();
         let mut keep = 0;
@@ -67,8 +99,8 @@ impl Retained {
             }
             node = node.children.get(*level)?;
         }
-        let (_, sequence) = node.here.as_ref()?;
-        let sequence = *sequence;
+        let (_, kept) = node.here.as_ref()?;
+        let kept = *kept;
         let leaf = node.children.is_empty();
         let mut node = &mut self.root;
         if leaf {
@@ -82,13 +114,12 @@ impl Retained {
             }
             node.here = None;
         }
-        self.count -= 1;
-        self.sequences.remove(&sequence);
-        Some(sequence)
+        self.forget(kept);
+        Some(kept)
     }
 
-    /// Topics and sequences that an MQTT filter matches, in the topics' order.
-    pub(crate) fn matching(&self, filter: &[u8]) -> Vec<(Bytes, u64)> {
+    /// Topics and records that an MQTT filter matches, in the topics' order.
+    pub(crate) fn matching(&self, filter: &[u8]) -> Vec<(Bytes, Kept)> {
         let levels: Vec<&[u8]> = filter.split(|byte| *byte == b'/').collect();
         let mut found = Vec::new();
         // Nodes yet to visit, each with how many levels of the filter are used up.
@@ -115,33 +146,41 @@ impl Retained {
         found
     }
 
-    /// Every topic and sequence, in order.
-    pub(crate) fn all(&self) -> Vec<(Bytes, u64)> {
-        let mut found = Vec::new();
-        let mut open = vec![&self.root];
-        while let Some(node) = open.pop() {
-            found.extend(node.here.iter().cloned());
-            open.extend(node.children.values());
-        }
-        found.sort_unstable();
-        found
+    /// Every topic and its record, in the order of the records.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&Bytes, Kept)> {
+        self.from_sequence(0)
+    }
+
+    /// The same from a sequence on.
+    pub(crate) fn from_sequence(&self, sequence: u64) -> impl Iterator<Item = (&Bytes, Kept)> {
+        self.by_sequence
+            .range(sequence..)
+            .map(|(sequence, (topic, partition))| {
+                let kept = Kept {
+                    sequence: *sequence,
+                    partition: *partition,
+                };
+                (topic, kept)
+            })
     }
 
     /// The lowest sequence at or after this one that is retained.
     pub(crate) fn first_from(&self, sequence: u64) -> Option<u64> {
-        self.sequences.range(sequence..).next().copied()
+        let (found, _) = self.by_sequence.range(sequence..).next()?;
+        Some(*found)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Retained;
+    use super::{Kept, Retained};
     use bytes::Bytes;
 
     fn table(topics: &[&'static str]) -> Retained {
         let mut retained = Retained::default();
         for (topic, sequence) in topics.iter().zip(1..) {
-            retained.set(&Bytes::from_static(topic.as_bytes()), sequence);
+            let kept = Kept::published(sequence);
+            retained.set(&Bytes::from_static(topic.as_bytes()), kept);
         }
         retained
     }
@@ -150,7 +189,7 @@ mod tests {
         let mut found: Vec<u64> = retained
             .matching(filter.as_bytes())
             .into_iter()
-            .map(|(_, sequence)| sequence)
+            .map(|(_, kept)| kept.sequence)
             .collect();
         found.sort_unstable();
         found
@@ -172,14 +211,32 @@ mod tests {
     #[test]
     fn a_cleared_topic_leaves_its_neighbours() {
         let mut retained = table(&["a", "a/b", "a/b/c", "a/d"]);
-        assert_eq!(retained.clear(b"a/b"), Some(2));
+        assert_eq!(retained.clear(b"a/b"), Some(Kept::published(2)));
         assert_eq!(retained.clear(b"a/b"), None);
         assert_eq!(matching(&retained, "#"), [1, 3, 4]);
-        assert_eq!(retained.clear(b"a/b/c"), Some(3));
-        assert_eq!(retained.clear(b"a"), Some(1));
+        assert_eq!(retained.clear(b"a/b/c"), Some(Kept::published(3)));
+        assert_eq!(retained.clear(b"a"), Some(Kept::published(1)));
         assert_eq!(matching(&retained, "#"), [4]);
-        assert_eq!(retained.clear(b"a/d"), Some(4));
+        assert_eq!(retained.clear(b"a/d"), Some(Kept::published(4)));
         assert_eq!(retained.len(), 0);
         assert!(retained.root.children.is_empty());
+    }
+
+    #[test]
+    fn records_are_found_by_their_sequence_and_tables_are_counted() {
+        let mut retained = table(&["a", "a/b"]);
+        let topic = Bytes::from_static(b"a/b");
+        let kept = Kept {
+            sequence: 7,
+            partition: 3,
+        };
+        retained.set(&topic, kept);
+        assert!(retained.has_tables());
+        assert_eq!((retained.len(), retained.first_from(2)), (2, Some(7)));
+        let all: Vec<_> = retained.from_sequence(2).collect();
+        assert_eq!(all, [(&topic, kept)]);
+        retained.set(&topic, Kept::published(8));
+        assert!(!retained.has_tables());
+        assert_eq!(retained.get(b"a/b"), Some(Kept::published(8)));
     }
 }

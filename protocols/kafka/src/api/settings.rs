@@ -2,7 +2,7 @@
 
 use kafka_protocol::protocol::StrBytes;
 use omnilog_broker::template::PathTemplate;
-use omnilog_broker::{BrokerConfig, CleanupPolicy, HOLD, LogSettings, Name, TopicInfo};
+use omnilog_broker::{BrokerConfig, CleanupPolicy, HOLD, LogSettings, Name, RETAIN, TopicInfo};
 
 use super::text;
 
@@ -122,6 +122,8 @@ settings! {
         "With links: the log keeps what queues and sessions have not read, whatever the retention; a full disk refuses producers.";
     "omnilog.path.template" String "omnilog.path.template" = "" []
         "Which path a record has by its key, for MQTT and AMQP: fixed when the topic is created.";
+    "omnilog.retain" String "topics.retain_latest" = "none" ["none" "latest"]
+        "With latest: the last record of each key that Kafka clients write is the retained message of its path for MQTT.";
     "preallocate" Boolean "log.preallocate" = "false" []
         "Kept for clients that set it: the journal's files are always preallocated.";
     "retention.bytes" Long "log.retention.bytes" = "-1" []
@@ -162,6 +164,7 @@ impl Setting {
             "retention.bytes" => broker.retention_bytes_default.to_string(),
             "max.message.bytes" => broker.message_bytes_max.to_string(),
             HOLD if broker.holds_by_default(topic) => "links".to_owned(),
+            RETAIN if broker.retains_by_default(topic) => "latest".to_owned(),
             _ => self.default.to_owned(),
         };
         let source = if value == self.default {

@@ -7,6 +7,7 @@ use crate::shard::Shard;
 use crate::shard::headers::Headers;
 use crate::shard::links::read::READY_MAX;
 use crate::shard::release::Effect;
+use crate::state::TABLE;
 use crate::state::order::{Mode, lane};
 use crate::state::routes::Route;
 use crate::tail::TailEntry;
@@ -44,6 +45,11 @@ impl Shard {
         else {
             return;
         };
+        self.advance_table(key, pulled);
+        let links: Vec<QueueId> = links.into_iter().filter(|queue| *queue != TABLE).collect();
+        if links.is_empty() {
+            return;
+        }
         // Whom each record goes to is found once for all links.
         let mut wanted = Vec::new();
         for batch in &pulled.batches {
@@ -178,7 +184,7 @@ impl Shard {
     }
 
     /// Retention has passed a link: what it missed is noted, and it goes on where the log begins.
-    fn pass(&mut self, key: u64, id: QueueId, first: i64, next: i64, durable: bool) {
+    pub(crate) fn pass(&mut self, key: u64, id: QueueId, first: i64, next: i64, durable: bool) {
         self.record_if(
             durable,
             &Decision::LinkPassed {
@@ -194,6 +200,7 @@ impl Shard {
         let topic = topic.map(|topic| String::from_utf8_lossy(&topic.name));
         let queue = self.state.queues.get(&id);
         let queue = queue.map(|queue| String::from_utf8_lossy(&queue.declared.name));
+        let queue = queue.or_else(|| (id == TABLE).then_some("(retained messages)".into()));
         tracing::warn!(
             queue = queue.as_deref().unwrap_or_default(),
             topic = topic.as_deref().unwrap_or_default(),

@@ -5,6 +5,7 @@ use crate::api::*;
 use crate::link::LinkJob;
 use crate::shard::Shard;
 use crate::shard::links::budget::Budget;
+use crate::state::TABLE;
 use crate::state::partition::Partition;
 use crate::state::queue::Queue;
 use std::collections::BTreeSet;
@@ -121,7 +122,7 @@ impl Shard {
                 // It looks again when it comes back.
                 return;
             }
-            let room = self.state.queues.get(queue).is_some_and(has_room);
+            let room = *queue == TABLE || self.state.queues.get(queue).is_some_and(has_room);
             if link.next_offset < stable && room {
                 from = Some(from.map_or(link.next_offset, |from| from.min(link.next_offset)));
             }
@@ -146,6 +147,7 @@ impl Shard {
             files: partition.files_from(from),
             here: Vec::new(),
             aborted,
+            table: self.state.links.contains_key(&(key, TABLE)),
         };
         let oldest = partition.recent.front().map_or(i64::MAX, |(base, _)| *base);
         if from < oldest {

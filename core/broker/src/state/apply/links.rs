@@ -2,7 +2,7 @@
 
 use crate::event::Event;
 use crate::state::changes::Named;
-use crate::state::{Alias, Link, State};
+use crate::state::{Alias, Link, State, TABLE};
 
 impl State {
     pub(super) fn apply_link(&mut self, event: &Event) {
@@ -13,11 +13,14 @@ impl State {
                 offset,
                 routed_from,
             } => {
-                let Some(taker) = self.queues.get_mut(queue) else {
-                    return;
+                let durable = match self.queues.get_mut(queue) {
+                    Some(taker) => {
+                        taker.linked_to.insert(*partition);
+                        taker.durable()
+                    }
+                    None if *queue == TABLE => true,
+                    None => return,
                 };
-                taker.linked_to.insert(*partition);
-                let durable = taker.durable();
                 self.touch(Named::Link(*partition, *queue));
                 if let Some(partition) = self.partitions.get_mut(partition) {
                     partition.linked = true;
@@ -58,6 +61,7 @@ impl State {
                                 queue: *queue,
                                 original,
                                 partition,
+                                of_table: false,
                             },
                         );
                     }

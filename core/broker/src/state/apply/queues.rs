@@ -130,6 +130,7 @@ impl State {
                     queue: *queue,
                     original: *original,
                     partition: 0,
+                    of_table: false,
                 };
                 self.aliases.insert(*sequence, alias);
             }
@@ -170,14 +171,14 @@ impl State {
         for (first, last) in held.iter_runs().chain(queue.acked.iter_runs()) {
             let before = self.aliases.range(..=first).next_back();
             let from = before.map_or(first, |(at, _)| *at);
-            let gone: Vec<u64> = self
+            let gone: Vec<(u64, Named)> = self
                 .aliases
                 .range(from..=last)
                 .filter(|(_, alias)| alias.queue == queue.id)
-                .map(|(at, _)| *at)
+                .map(|(at, alias)| (*at, alias.named(*at)))
                 .collect();
-            for at in gone {
-                self.touch(Named::Alias(at));
+            for (at, named) in gone {
+                self.touch(named);
                 self.aliases.remove(&at);
             }
         }
@@ -199,12 +200,12 @@ impl State {
                 let end = at + alias.count;
                 if alias.queue == queue && held.first_held_from(*at).is_none_or(|next| next >= end)
                 {
-                    gone.push(*at);
+                    gone.push((*at, alias.named(*at)));
                 }
             }
         }
-        for at in gone {
-            self.touch(Named::Alias(at));
+        for (at, named) in gone {
+            self.touch(named);
             self.aliases.remove(&at);
         }
     }
