@@ -32,8 +32,9 @@ pub(super) struct Tables {
     pub(super) changed: u64,
 }
 
+/// The partition that MQTT's messages of a key go to, too: the order of a key is that of its partition.
 fn partition_of(key: u8) -> i32 {
-    i32::from(key % 2)
+    i32::try_from(crate::partitioner::partition_of(&[key], 2)).unwrap()
 }
 
 /// A batch of values and deletions, and where each record lies in it.

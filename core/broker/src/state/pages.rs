@@ -48,7 +48,7 @@ const DELAYED: u8 = b'z';
 const PLACED: u8 = b'u';
 const ORPHAN_TEMPLATE: u8 = b'v';
 const TABLE_ENTRY: u8 = b'n';
-const TABLE_COPY: u8 = b'o';
+const TABLE_COPY: u8 = b'A';
 
 #[derive(Serialize, Deserialize)]
 struct Counters {
