@@ -4,9 +4,9 @@ use crate::api::*;
 use crate::simulation::delays::{DELAYED, FLEETING};
 use crate::simulation::facts::{KEYED, LOG, PRIORITY_MAX, RANKED, SOLE, STEADY, WORK};
 use crate::simulation::gaps::WINDOW;
-use crate::simulation::messages;
 use crate::simulation::peer::Ask;
 use crate::simulation::world::World;
+use crate::simulation::{messages, retries};
 use rand::RngExt;
 
 fn name(name: &'static str) -> Name {
@@ -19,7 +19,11 @@ fn declare(queue: &'static str, durable: bool, exclusive: bool, auto_delete: boo
         durable,
         exclusive,
         auto_delete,
-        arguments: Vec::new(),
+        arguments: if durable {
+            Vec::new()
+        } else {
+            retries::arguments(queue)
+        },
     })
 }
 
@@ -160,8 +164,9 @@ impl World {
                     Settlement::Ack,
                     Settlement::Ack,
                     Settlement::Requeue,
+                    Settlement::Fail,
                     Settlement::Reject,
-                ][self.random.random_range(0..4)];
+                ][self.random.random_range(0..5)];
                 let count = self.random.random_range(1..4);
                 let asks = self.chance(50);
                 self.settle(at, count, settlement, asks);

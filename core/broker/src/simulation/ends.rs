@@ -4,6 +4,7 @@ use crate::api::*;
 use crate::shard::Shard;
 use crate::simulation::messages;
 use crate::simulation::peer::Ask;
+use crate::simulation::retries::{self, IN_TURN, LATER, TIMELY};
 use crate::simulation::world::World;
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,13 +12,16 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Where dead letters lie.
 const DEAD: &str = "dead";
 /// Queues whose entries end, each in its own way.
-const SHORT: &str = "short";
-const SLIM: &str = "slim";
+pub(super) const SHORT: &str = "short";
+pub(super) const SLIM: &str = "slim";
 const STRICT: &str = "strict";
 const FULL: &str = "full";
 pub(super) const BRIEF: &str = "brief";
-const TRIED: &str = "tried";
-const ENDING: [&str; 6] = [SHORT, SLIM, STRICT, FULL, BRIEF, TRIED];
+pub(super) const TRIED: &str = "tried";
+const ENDING: [&str; 9] = [
+    SHORT, SLIM, STRICT, FULL, BRIEF, TRIED, LATER, TIMELY, IN_TURN,
+];
+const RETURNING: [&str; 4] = [TRIED, LATER, TIMELY, IN_TURN];
 /// Each is the other's dead letters' queue.
 const ROUND: [&str; 2] = ["round-a", "round-b"];
 
@@ -26,7 +30,7 @@ const SLIM_BYTES_MAX: u64 = 500;
 const STRICT_MAX: u64 = 3;
 const FULL_BYTES_MAX: u64 = 600;
 const BRIEF_TTL_MS: i64 = 1500;
-const TRIES_MAX: u32 = 2;
+pub(super) const TRIES_MAX: u32 = 2;
 
 fn name(name: &'static str) -> Name {
     Name::from_static(name.as_bytes())
@@ -66,7 +70,7 @@ fn arguments(queue: &str) -> Table {
             text("x-dead-letter-exchange", ""),
             text("x-dead-letter-routing-key", ROUND[0]),
         ],
-        _ => Vec::new(),
+        _ => retries::arguments(queue),
     }
 }
 
@@ -103,7 +107,7 @@ impl World {
             self.ask(at, ask, declare);
         }
         let source = |queue| if queue == DEAD { "letters" } else { "ending" };
-        for queue in [DEAD, SHORT, SLIM, BRIEF, TRIED] {
+        for queue in [DEAD, SHORT, SLIM, BRIEF, TRIED, LATER, TIMELY, IN_TURN] {
             self.ask(
                 at,
                 Ask::Whatever,
@@ -124,10 +128,11 @@ impl World {
 
     /// A client does something with queues whose entries end.
     pub(super) fn act_on_ends(&mut self, at: usize) {
-        let queues = [
-            SHORT, SLIM, STRICT, FULL, BRIEF, TRIED, DEAD, ROUND[0], ROUND[1],
-        ];
-        let queue = queues[self.random.random_range(0..queues.len())];
+        let queues = [SHORT, SLIM, STRICT, FULL, BRIEF, DEAD, ROUND[0], ROUND[1]];
+        let mut queue = queues[self.random.random_range(0..queues.len())];
+        if self.chance(50) {
+            queue = RETURNING[self.random.random_range(0..RETURNING.len())];
+        }
         match self.random.random_range(0..10) {
             0..6 => self.publish_ending(at),
             6..9 => {
@@ -141,7 +146,11 @@ impl World {
     fn publish_ending(&mut self, at: usize) {
         let (exchange, key, takers): (_, _, &[&'static str]) = match self.random.random_range(0..7)
         {
-            0..3 => ("ending", "key", &[SHORT, SLIM, BRIEF, TRIED]),
+            0..3 => (
+                "ending",
+                ["key", "k1", "k2"][self.random.random_range(0..3)],
+                &[SHORT, SLIM, BRIEF, TRIED, LATER, TIMELY, IN_TURN],
+            ),
             3 => ("", STRICT, &[STRICT]),
             4 => ("", FULL, &[FULL]),
             5 => ("", BRIEF, &[BRIEF]),
@@ -243,9 +252,9 @@ impl World {
         assert_eq!(deaths.first.queue, death.queue);
         let fits = match death.reason {
             DeathReason::Rejected => true,
-            DeathReason::Expired => from == BRIEF,
-            DeathReason::MaxLen => [SHORT, SLIM, STRICT].contains(&from),
-            DeathReason::DeliveryLimit => from == TRIED,
+            DeathReason::Expired => [BRIEF, TIMELY].contains(&from),
+            DeathReason::MaxLen => [SHORT, SLIM, STRICT, TIMELY].contains(&from),
+            DeathReason::DeliveryLimit => [TRIED, LATER, TIMELY].contains(&from),
         };
         assert!(fits, "{from}: {id} died of {:?}", death.reason);
         if death.reason == DeathReason::Expired {
@@ -302,7 +311,8 @@ impl World {
                 _ => {}
             }
             let Some(sizes) = &queue.sizes else { continue };
-            let ready = |(entry, _): &(u64, u64)| queue.ready.contains(*entry);
+            let ready =
+                |(entry, _): &(u64, u64)| queue.ready.contains(*entry) || queue.defers(*entry);
             let sum: u64 = sizes.all().filter(ready).map(|(_, bytes)| bytes).sum();
             assert_eq!(sizes.ready, sum, "{name}: bytes are miscounted");
             let known = |entry| queue.holds(entry) || queue.acked.contains(entry);
@@ -322,6 +332,33 @@ impl World {
         }
     }
 
+    /// A client that gives much back has come.
+    pub(super) fn greet_amqp(&mut self, at: usize) {
+        if !self.peers[at].draining && self.chance(70) {
+            let queue = RETURNING[self.random.random_range(0..RETURNING.len())];
+            let credit = self.random.random_range(1..5);
+            self.consume(at, queue, credit, false);
+        }
+    }
+
+    /// Does what comes back to this queue matter most?
+    pub(super) fn returns_often(&self, queue: QueueId) -> bool {
+        let name = self.facts.followed.get(&queue);
+        name.is_some_and(|name| RETURNING.contains(name))
+    }
+
+    /// A step was taken: what came back is where it must be.
+    pub(super) fn check_returns(&mut self, delivered: &[(QueueId, EntryId)]) {
+        let now = self.unix_ms();
+        if let Some(life) = &self.life
+            && life.shard.failure().is_none()
+            && !life.shard.stopped
+        {
+            self.facts.retries.after(&life.shard.state, delivered, now);
+            self.facts.heads.after(&life.shard.state);
+        }
+    }
+
     /// Takes all that is left, dead letters last.
     pub(super) fn drain_ends(&mut self, at: usize) {
         for queue in ENDING {
@@ -336,6 +373,7 @@ impl World {
             if known.is_some_and(|name| ENDING.contains(name)) {
                 assert_eq!(queue.ready.len(), 0, "{known:?} is drained");
                 assert_eq!(queue.deadlines, None, "{known:?}: times of what is gone");
+                assert!(queue.retries.is_none(), "{known:?}: tries of what is gone");
             }
         }
     }

@@ -4,6 +4,8 @@ use crate::api::*;
 use crate::simulation::delays::Delays;
 use crate::simulation::ends::Ends;
 use crate::simulation::gaps::Gaps;
+use crate::simulation::limits::Heads;
+use crate::simulation::retries::Retries;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Queues of which every message is followed: by AMQP name, and the steady session's.
@@ -58,6 +60,10 @@ pub(super) struct Facts {
     pub(super) gaps: Gaps,
     /// Messages that are published later.
     pub(super) delays: Delays,
+    /// Entries that come back.
+    pub(super) retries: Retries,
+    /// Entries that are dropped.
+    pub(super) heads: Heads,
     /// Group offsets: those asked for, and which of them was acknowledged last.
     pub(super) commits: Vec<i64>,
     pub(super) committed: Option<usize>,

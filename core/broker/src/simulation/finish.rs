@@ -12,6 +12,9 @@ impl World {
     pub(super) fn finish(&mut self) {
         // Sessions let go of what they hold by the restart; the other clients go.
         self.files.set_capacity(u64::MAX);
+        for at in 0..self.peers.len() {
+            self.leave(at);
+        }
         self.peers.truncate(0);
         for role in [Role::Kafka, Role::Amqp, Role::Mqtt(0)] {
             self.peers.push(Peer::new(role));
@@ -52,10 +55,13 @@ impl World {
         self.check_linked();
         if std::env::var_os("OMNILOG_SIM_TELL").is_some() {
             eprintln!(
-                "{} acknowledged, {} delivered, {} gaps, transactions {:?}, frame {}, files {:?}, clustered {:?}, checkpoints {:?}",
+                "{} acknowledged, {} delivered, {} gaps, {} times something waited, {} budgets spent, {} dropped, transactions {:?}, frame {}, files {:?}, clustered {:?}, checkpoints {:?}",
                 self.facts.acknowledged,
                 self.facts.deliveries,
                 self.facts.gaps.count,
+                self.facts.retries.waited,
+                self.facts.retries.budgets_spent,
+                self.facts.heads.dropped,
                 self.facts.transactions.figures(),
                 self.safe,
                 self.env.files.list(Path::new("/broker/journal")),

@@ -138,6 +138,7 @@ impl World {
         )
         .expect("a shard that opens");
         drop(recovery);
+        self.facts.retries.started(&shard.state);
         let views = self.witnessed.views.clone();
         if later.contains(&shard.head) {
             views.lock().insert(shard.head, view(&shard.state, files));
@@ -305,6 +306,9 @@ impl World {
                 }
             }
         }
+        let state = &life.shard.state;
+        self.facts.retries.before(state, &inputs, now.unix_ms);
+        self.facts.heads.before(state);
         life.shard.step(now, &mut inputs);
         life.link_jobs.extend(life.shard.take_link_jobs());
         life.window_jobs.extend(life.shard.take_window_jobs());
@@ -337,6 +341,7 @@ impl World {
         self.check_delays();
         self.check_links();
         self.check_ends(&keyed);
+        self.check_returns(&keyed);
         self.check_modes(keyed);
     }
 }

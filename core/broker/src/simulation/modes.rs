@@ -4,8 +4,10 @@ use crate::api::*;
 use crate::server::Parcel;
 use crate::simulation::ends::BRIEF;
 use crate::simulation::facts::{KEYED, RANKED, SESSION};
+use crate::simulation::retries::{IN_TURN, LATER, TIMELY};
 use crate::simulation::world::World;
 use crate::state::order::{Mode, lane};
+use crate::state::queue::NOBODY;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The entry that a parcel delivers.
@@ -44,7 +46,9 @@ impl World {
             }
             if queue.mode == Mode::KeyShared {
                 let mut holders = BTreeMap::new();
-                for (entry, lease) in &queue.leases {
+                // What dies is nobody's while its record is read.
+                let held = queue.leases.iter();
+                for (entry, lease) in held.filter(|(_, lease)| lease.client != NOBODY) {
                     assert!(lease.rank.is_some(), "{name}: {entry} has no key");
                     let holder = (lease.client, lease.consumer);
                     let other = *holders.entry(lease.rank).or_insert(holder);
@@ -71,7 +75,8 @@ impl World {
         let Some(envelope) = delivery.message.envelope() else {
             return;
         };
-        if let Some(name) = name.filter(|name| ![RANKED, KEYED, BRIEF, SESSION].contains(name))
+        let unordered = [RANKED, KEYED, BRIEF, SESSION, LATER, TIMELY, IN_TURN];
+        if let Some(name) = name.filter(|name| !unordered.contains(name))
             && self.peers[at].draining
         {
             self.facts.drained_in_order(name, delivery.entry);

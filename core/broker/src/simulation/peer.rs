@@ -225,7 +225,7 @@ impl World {
     pub(super) fn greet(&mut self, at: usize) {
         match self.peers[at].role {
             Role::Kafka => self.greet_kafka(at),
-            Role::Amqp => {}
+            Role::Amqp => self.greet_amqp(at),
             Role::Transactor => self.transactor_joined(at),
             Role::Mqtt(_) => self.open_session(at),
         }
@@ -413,6 +413,24 @@ impl World {
             } else {
                 self.settle(at, 1, Settlement::Ack, false);
             }
+        } else if !mqtt && self.returns_often(delivery.queue) && self.chance(60) {
+            self.give_back_last(at);
+        }
+    }
+
+    /// What was delivered last is given back at once.
+    fn give_back_last(&mut self, at: usize) {
+        let settlement = if self.chance(70) {
+            Settlement::Fail
+        } else {
+            Settlement::Requeue
+        };
+        if let Some(held) = self.peers[at].held.pop() {
+            let settle = Settle {
+                entries: vec![(held.queue, held.entry)],
+                settlement,
+            };
+            self.tell(at, Command::Settle(settle));
         }
     }
 
@@ -427,7 +445,8 @@ impl World {
             .iter()
             .map(|held| (held.queue, held.entry))
             .collect();
-        if settlement != Settlement::Requeue {
+        let back = matches!(settlement, Settlement::Requeue | Settlement::Fail);
+        if !back {
             for held in &settled {
                 let dead = settlement == Settlement::Reject && !self.dies_of_refusal(held.queue);
                 if let Some(id) = held.id.filter(|_| !dead) {
@@ -439,10 +458,10 @@ impl World {
             entries: entries.clone(),
             settlement,
         });
-        match (asks, settlement) {
+        match (asks, back) {
             (false, _) => self.tell(at, command),
-            (true, Settlement::Requeue) => self.ask(at, Ask::Whatever, command),
-            (true, _) => self.ask(at, Ask::Settle(entries), command),
+            (true, true) => self.ask(at, Ask::Whatever, command),
+            (true, false) => self.ask(at, Ask::Settle(entries), command),
         }
     }
 }

@@ -176,9 +176,6 @@ impl World {
         for _ in 0..self.random.random_range(10..1000) {
             self.something();
         }
-        for at in 0..self.peers.len() {
-            self.leave(at);
-        }
         self.finish();
     }
 
