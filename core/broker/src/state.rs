@@ -8,6 +8,7 @@ pub(crate) mod consumers;
 pub(crate) mod deadlines;
 pub(crate) mod delayed;
 pub(crate) mod exchange;
+pub(crate) mod holder_sets;
 pub(crate) mod namespace;
 pub(crate) mod objects;
 pub(crate) mod order;
@@ -24,6 +25,7 @@ pub(crate) mod routes;
 pub(crate) mod saved;
 pub(crate) mod session;
 pub(crate) mod small_map;
+pub(crate) mod subscriptions;
 pub(crate) mod transactions;
 
 use crate::api::*;
@@ -51,7 +53,6 @@ pub(crate) struct State {
     pub(crate) next_session: u64,
     pub(crate) next_partition: u64,
     pub(crate) next_producer: i64,
-    pub(crate) next_set: u32,
     /// The journal's epoch, and the first sequence of each epoch.
     pub(crate) epoch: u32,
     pub(crate) epochs: Vec<(u32, u64)>,
@@ -61,8 +62,7 @@ pub(crate) struct State {
     pub(crate) queues: Objects<QueueId, Queue>,
     pub(crate) sessions: Objects<SessionId, Session>,
     /// Interned sets of holders since the last checkpoint.
-    pub(crate) sets: IdMap<u32, Arc<[QueueId]>>,
-    pub(crate) set_ids: BTreeMap<Vec<QueueId>, u32>,
+    pub(crate) sets: holder_sets::HolderSets,
     /// Sequences under which a queue holds a record that lies elsewhere.
     pub(crate) aliases: BTreeMap<u64, Alias>,
     /// Links by partition.
@@ -76,6 +76,8 @@ pub(crate) struct State {
     /// Path templates of topics that don't have the default one, and of such orphans.
     pub(crate) templates: BTreeMap<TopicId, Arc<PathTemplate>>,
     pub(crate) orphan_templates: BTreeMap<u64, Arc<PathTemplate>>,
+    /// A Kafka client has written something: there may be logs for links.
+    pub(crate) kafka_written: bool,
 }
 
 /// A run of sequences that stand for records stored under other numbers.
@@ -182,19 +184,5 @@ impl State {
             topic: self.orphans.get(&partition).cloned().unwrap_or_default(),
             template: self.orphan_templates.get(&partition).cloned(),
         }
-    }
-
-    /// A number for this set of holders, and whether it is new.
-    pub(crate) fn intern(&mut self, queues: &[QueueId]) -> (u32, bool) {
-        if let Some(id) = self.set_ids.get(queues) {
-            return (*id, false);
-        }
-        (self.next_set, true)
-    }
-
-    /// Forgets the interned sets: the frames after a checkpoint define their own.
-    pub(crate) fn forget_sets(&mut self) {
-        self.sets.clear();
-        self.set_ids.clear();
     }
 }

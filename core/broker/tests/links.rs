@@ -146,3 +146,33 @@ async fn a_log_that_holds_for_links_keeps_what_they_have_not_read() {
         .unwrap()
         .unwrap();
 }
+
+#[tokio::test]
+async fn wildcards_reach_what_is_exposed_by_its_name_or_a_prefix() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = BrokerConfig {
+        expose: vec![Bytes::from_static(b"plain"), Bytes::from_static(b"ord*")],
+        ..BrokerConfig::default()
+    };
+    let running = start_with(dir.path(), config);
+    let mut peer = Peer::join(&running);
+    let topics = ["hidden", "order", "orders", "others", "plain", "plainer"];
+    for topic in topics {
+        // With a queue comes a log.
+        peer.declare(topic).await;
+        peer.append(topic, b"k", "before").await;
+    }
+    peer.subscribe("watcher", "+/k").await;
+    for topic in topics {
+        peer.append(topic, b"k", topic).await;
+    }
+    let mut found = Vec::new();
+    for _ in 0..3 {
+        found.push(take(&mut peer).await);
+    }
+    found.sort();
+    assert_eq!(found, ["order", "orders", "plain"]);
+    peer.append("orders", b"k", "the last").await;
+    assert_eq!(take(&mut peer).await, "the last");
+    running.stop().unwrap();
+}

@@ -98,10 +98,16 @@ impl<T: Ord> Matcher<T> {
             self.root = self.nodes.add(Node::default());
         }
         let mut at = self.root;
-        for token in &pattern.tokens {
-            at = self
-                .child(at, token)
-                .unwrap_or_else(|| self.grow(at, token));
+        let mut tokens = pattern.tokens.iter();
+        while let Some(token) = tokens.as_slice().first()
+            && let Some(child) = self.child(at, token)
+        {
+            at = child;
+            tokens.next();
+        }
+        // There is nothing below a new node.
+        for token in tokens {
+            at = self.grow(at, token);
         }
         let Some(node) = self.nodes.get_mut(at) else {
             return;

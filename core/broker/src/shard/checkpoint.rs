@@ -12,6 +12,9 @@ use std::sync::Arc;
 /// What one step encodes of a checkpoint, in bytes: well below a millisecond.
 const SLICE_BYTES: usize = if cfg!(test) { 256 } else { 64 << 10 };
 
+/// Queues that one step wakes ahead of a checkpoint.
+const SLICE_QUEUES: usize = if cfg!(test) { 3 } else { 1024 };
+
 /// Where a checkpoint's writer leaves how it went: why not, and what it was to write.
 type Outcome = Arc<Mutex<Option<Result<(), (String, Saved)>>>>;
 
@@ -32,6 +35,8 @@ pub(crate) struct Progress {
     unwritten: Option<Saved>,
     /// One is wanted soon: it lets the journal give space back.
     pub(crate) wanted: bool,
+    /// One is about to begin.
+    pub(crate) waking: bool,
     /// The whole state as of the frame of the one being taken.
     #[cfg(test)]
     expected: Vec<omnilog_ledger::Change>,
@@ -146,6 +151,10 @@ impl Shard {
         if elapsed < 1000 || self.held.any() {
             return;
         }
+        if self.checkpoint.waking {
+            self.begin_checkpoint();
+            return;
+        }
         if std::mem::take(&mut self.checkpoint.wanted) {
             if self.head <= self.checkpoint.last_lsn {
                 self.write_nothing();
@@ -173,8 +182,12 @@ impl Shard {
         self.finish_frame();
     }
 
-    /// Begins to take what has changed, as of now.
+    /// Begins to take what has changed, as of now: once all queues that sleep have taken over what they hold.
     fn begin_checkpoint(&mut self) {
+        self.checkpoint.waking = !self.state.wake_some(SLICE_QUEUES);
+        if self.checkpoint.waking {
+            return;
+        }
         self.flush_acked(true);
         self.submit();
         self.state.begin_saving();

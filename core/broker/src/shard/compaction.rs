@@ -174,6 +174,9 @@ impl Shard {
             for sequence in self.state.delayed.held() {
                 held.insert(sequence);
             }
+            for (first, last) in self.state.sets.listed(until) {
+                held.insert_run(first, last);
+            }
             for alias in self.state.aliases.values() {
                 held.insert_run(alias.original, alias.original + alias.count - 1);
             }

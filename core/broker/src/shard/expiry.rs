@@ -163,6 +163,8 @@ impl Shard {
         if queue.policy.is_none() && !timed && queue.timer_ms.is_none() {
             return;
         }
+        // What it has yet to take over may come before what it has.
+        self.state.take_over(id);
         let more = self.expire_head(id) | self.drop_head(id);
         self.conclude_frame();
         if more {

@@ -54,6 +54,9 @@ impl Shard {
         head: &[u8],
         retained: bool,
     ) {
+        if !self.state.kafka_written {
+            return;
+        }
         let Some(names) = self.state.namespace(namespace) else {
             return;
         };

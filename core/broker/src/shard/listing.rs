@@ -96,7 +96,9 @@ impl Shard {
             connected: session.client.is_some(),
             expires_at_ms: session.expires_at_ms,
             subscriptions: session.subscriptions.len() as u64,
-            ready: queue.map_or(0, Queue::ready_count),
+            ready: queue.map_or(0, |queue| {
+                queue.ready_count() + self.state.sets.waiting_for(queue)
+            }),
             leased: queue.map_or(0, |queue| queue.leases.len() as u64),
             exchanges: (session.incoming.len() + session.outgoing.len()) as u64,
         })

@@ -8,9 +8,8 @@ use crate::shard::expiry::deadline;
 use crate::shard::headers::Headers;
 use crate::shard::limits::payload_bytes;
 use crate::shard::ranks::rank_events;
-use crate::shard::release::Effect;
 use crate::shard::route::amqp_provenance;
-use crate::shard::targets::Beside;
+use crate::shard::targets::{Beside, Holding};
 use crate::shard::{Outcome, Shard};
 use crate::state::queue::MemoryEntry;
 use crate::state::routes::Route;
@@ -27,9 +26,6 @@ const FRAME_BYTES: usize = 1 << 20;
 
 /// Room for one record's envelope beside its properties: names and numbers.
 const RECORD_BYTES: usize = 1024;
-
-/// Up to this many queues are named in place; larger sets are interned.
-const INLINE_HOLDERS: usize = 4;
 
 impl Shard {
     pub(crate) fn publish(
@@ -164,7 +160,7 @@ impl Shard {
     ) -> u64 {
         stored.batch = place_batch(stored.batch, 0, self.state.epoch);
         let count = u32::try_from(stored.envelopes.len()).unwrap_or(u32::MAX);
-        let nobody = vec![(count, SmallVec::new())];
+        let nobody = vec![(count, Holding::default())];
         let beside = Beside::default();
         self.write_batch(namespace, &Arc::new(stored), (0, -1), nobody, beside)
     }
@@ -242,7 +238,7 @@ impl Shard {
         outcomes: &mut Vec<Routed>,
     ) {
         let mut retains: SmallVec<[(u32, Bytes, RetainAction); 1]> = SmallVec::new();
-        let mut holders: Vec<(u32, SmallVec<[QueueId; 4]>)> = Vec::new();
+        let mut holders: Vec<(u32, Holding)> = Vec::new();
         let mut memory: Vec<(u32, QueueId, u8)> = Vec::new();
         let mut beside = Beside::default();
         let mut refused: Vec<(u32, QueueId)> = Vec::new();
@@ -279,7 +275,7 @@ impl Shard {
         let partition = routes
             .first()
             .and_then(|route| self.partition_for(route, &batch));
-        let held = holders.iter().any(|(_, queues)| !queues.is_empty())
+        let held = holders.iter().any(|(_, holding)| !holding.is_empty())
             || retains
                 .iter()
                 .any(|(_, _, action)| *action == RetainAction::Set);
@@ -325,7 +321,7 @@ impl Shard {
         namespace: NamespaceId,
         stored: &Arc<StoredBatch>,
         (partition, base_offset): (u64, i64),
-        holders: Vec<(u32, SmallVec<[QueueId; 4]>)>,
+        holders: Vec<(u32, Holding)>,
         mut beside: Beside,
     ) -> u64 {
         let last_delta = u32::try_from(stored.envelopes.len().saturating_sub(1)).unwrap_or(0);
@@ -335,23 +331,7 @@ impl Shard {
         let last = first + u64::from(last_delta);
         let holders: Vec<(u32, Holders)> = holders
             .into_iter()
-            .map(|(count, queues)| {
-                if queues.len() <= INLINE_HOLDERS {
-                    self.after.push(Effect::Deliver(last, queues.clone()));
-                    return (count, Holders::Inline(queues));
-                }
-                let (id, new) = self.state.intern(&queues);
-                if new {
-                    self.record(&Decision::HoldersDefined {
-                        id,
-                        queues: queues.to_vec(),
-                    });
-                }
-                if let Some(set) = self.state.sets.get(&id) {
-                    self.after.push(Effect::DeliverSet(last, set.clone()));
-                }
-                (count, Holders::Set(id))
-            })
+            .map(|(count, holding)| (count, self.holders(last, holding)))
             .collect();
         let section = self.add_section(
             Section {

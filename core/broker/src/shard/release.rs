@@ -20,8 +20,8 @@ pub(crate) enum Effect {
     Activate(QueueId, ClientId, ConsumerKey),
     /// Records up to this sequence may be delivered by these queues.
     Deliver(u64, SmallVec<[QueueId; 4]>),
-    /// Records up to this sequence may be delivered by the queues of an interned set.
-    DeliverSet(u64, Arc<[QueueId]>),
+    /// Records up to this sequence may be delivered by the queues of the set of this number.
+    DeliverSet(u64, u32, Arc<[QueueId]>),
     /// A retained message for a new subscription, unheld: the queue, the message, its QoS.
     Retained(QueueId, Message, u8),
     /// The same for one whose record must be read: the queue, the record, the QoS granted.
@@ -128,9 +128,12 @@ impl Shard {
                     self.mark_dirty(queue);
                 }
             }
-            Effect::DeliverSet(sequence, queues) => {
+            Effect::DeliverSet(sequence, id, queues) => {
                 self.released = self.released.max(sequence);
-                for queue in queues.iter() {
+                // Who sleeps has no consumer. After a checkpoint the set is forgotten, and all are awake.
+                let some = self.state.sets.awake_where_others_sleep(id, &queues);
+                let some = some.map(<[QueueId]>::to_vec);
+                for queue in some.as_deref().unwrap_or(&queues) {
                     self.mark_dirty(*queue);
                 }
             }

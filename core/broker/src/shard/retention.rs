@@ -130,6 +130,7 @@ impl Shard {
                     sweep.lives_where(|sequence| names.retained.first_from(sequence));
                 }
                 sweep.lives_where(|sequence| self.state.delayed.first_held_from(sequence));
+                sweep.lives_where(|sequence| self.state.sets.first_listed_from(sequence));
                 0
             }
         };

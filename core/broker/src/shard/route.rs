@@ -5,8 +5,10 @@ use crate::path::{amqp_key, words};
 use crate::shard::Shard;
 use crate::shard::headers::Headers;
 use crate::state::apply::first_level;
+use crate::state::holder_sets::MEMBERS_MIN;
 use crate::state::namespace::Namespace;
-use crate::state::routes::{Route, RouteTarget, Target};
+use crate::state::queue::Queue;
+use crate::state::routes::{Crowd, Route, RouteTarget, Target};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,7 +129,13 @@ impl Shard {
         let Some(names) = self.state.namespace(namespace) else {
             return Arc::default();
         };
-        let route = Arc::new(self.find_route(names, provenance, address, headers, more_keys));
+        let mut route = self.find_route(names, provenance, address, headers, more_keys);
+        if let Some(crowd) = route.crowd.take()
+            && let Some(names) = self.state.namespace_mut(namespace)
+        {
+            route.crowd = Some(names.routes.same_crowd(crowd));
+        }
+        let route = Arc::new(route);
         if let Some(known) = known
             && !route.by_headers
             && let Some(names) = self.state.namespace_mut(namespace)
@@ -208,6 +216,12 @@ impl Shard {
             let head = String::from_utf8_lossy(head);
             tracing::warn!(%head, "a match was cut short: patterns and path are too involved");
         }
+        let crowd = self.crowd_of(&takers);
+        if crowd.is_some() {
+            takers
+                .queues
+                .retain(|queue, taker| !self.of_crowd(*queue, taker));
+        }
         let queues = takers
             .queues
             .into_iter()
@@ -225,7 +239,32 @@ impl Shard {
             cut_short,
             placed: log.placed,
             unlogged: log.unlogged,
+            crowd,
         }
+    }
+
+    /// The queues that hold whatever comes at QoS 1 or 2, if they are many.
+    fn crowd_of(&self, takers: &Takers) -> Option<Crowd> {
+        if takers.queues.len() < MEMBERS_MIN {
+            return None;
+        }
+        let all = takers.queues.iter();
+        let crowd: Vec<QueueId> = all
+            .filter(|(queue, taker)| self.of_crowd(**queue, taker))
+            .map(|(queue, _)| *queue)
+            .collect();
+        (crowd.len() >= MEMBERS_MIN).then(|| Crowd::from(crowd))
+    }
+
+    /// Does a queue hold whatever comes at QoS 1 or 2?
+    fn of_crowd(&self, queue: QueueId, (qos, not_from): &(u8, Option<Name>)) -> bool {
+        *qos > 0
+            && not_from.is_none()
+            && self
+                .state
+                .queues
+                .get(&queue)
+                .is_some_and(Queue::may_be_crowded)
     }
 
     /// The queue that a path's first level names: not an exclusive or server-named one, which have no path.

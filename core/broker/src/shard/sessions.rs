@@ -215,6 +215,7 @@ impl Shard {
 
     /// Makes a session's connection a consumer of a queue.
     pub(crate) fn attach_consumer(&mut self, queue: QueueId, client: ClientId, credit: u32) {
+        self.state.wake(queue);
         let Some(queue) = self.state.queues.get_mut(&queue) else {
             return;
         };

@@ -54,7 +54,7 @@ impl Shard {
         if let Some(part) = state.queues.part(next_queue, state.next_queue) {
             for queue in part.iter().filter_map(|id| state.queues.get(id)) {
                 counts.consumers += queue.consumers.len() as u64;
-                counts.ready += queue.ready_count();
+                counts.ready += queue.ready_count() + state.sets.waiting_for(queue);
                 counts.leased += queue.leases.len() as u64;
                 counts.deferred += queue.deferred_count();
             }

@@ -31,8 +31,10 @@ impl Shard {
                 return Err(Refusal::ShardLost);
             };
             let (own, durable) = (session.queue, session.durable());
-            let key = (subscription.filter.clone(), subscription.share.clone());
-            let new = !session.subscriptions.contains_key(&key);
+            let known = session
+                .subscriptions
+                .get(&subscription.filter, subscription.share.as_ref());
+            let new = known.is_none();
             let named = queue_of_filter(&subscription.filter)
                 .map(|name| subscription.filter.slice_ref(name));
             let addressed = named.is_some();
@@ -159,16 +161,15 @@ impl Shard {
         let id = unsubscribe.session;
         self.held_session(client, id)?;
         let mut results = Vec::with_capacity(unsubscribe.filters.len());
-        for key in unsubscribe.filters {
+        for (filter, share) in unsubscribe.filters {
             let Some(session) = self.state.sessions.get(&id) else {
                 return Err(Refusal::ShardLost);
             };
-            let Some((queue, _)) = session.subscriptions.get(&key) else {
+            let Some((queue, _)) = session.subscriptions.get(&filter, share.as_ref()) else {
                 results.push(false);
                 continue;
             };
             let (queue, own, durable) = (*queue, session.queue, session.durable());
-            let (filter, share) = key;
             self.record_if(
                 durable,
                 &Decision::Unsubscribed {

@@ -22,6 +22,9 @@ impl Shard {
             self.session_timers.remove(&(at, id));
             self.due(id);
         }
+        for queue in std::mem::take(&mut self.state.sets.expiring) {
+            self.mark_dirty(queue);
+        }
         self.run_queue_timers();
         self.run_transaction_timers();
         self.publish_due();
@@ -51,6 +54,7 @@ impl Shard {
             || self.compaction_presses()
             || self.counts()
             || self.state.is_saving()
+            || self.checkpoint.waking && !self.held.any()
             || self.sweeps()
             || self.tables.forgets()
         {

@@ -20,7 +20,7 @@ pub(super) fn view(state: &State, files: bool) -> View {
     // The counters run ahead by what is not journaled; queues and their entries are looked at below.
     view.retain(|(key, _)| match key.first() {
         Some(b'a') => false,
-        Some(b'e') => !matches!(key.get(9), None | Some(b'f' | b'p')),
+        Some(b'e') => !matches!(key.get(9), None | Some(b'f' | b'p' | b'r')),
         _ => true,
     });
     if !files {
@@ -39,6 +39,11 @@ pub(super) fn view(state: &State, files: bool) -> View {
         for (first, last) in queue.acked.iter_runs() {
             held.insert_run(first, last);
         }
+        let mut deadlines = queue.deadlines.as_deref().cloned().unwrap_or_default();
+        state.sets.add_to(queue, &mut held, &mut deadlines);
+        // Of which entries a run is made depends on when they were taken over.
+        let each = |(first, last, at)| (first..=last).map(move |entry: u64| (entry, at));
+        let deadlines: Vec<(u64, i64)> = deadlines.runs().flat_map(each).collect();
         let mut returned: Vec<_> = queue
             .returned
             .iter()
@@ -53,7 +58,7 @@ pub(super) fn view(state: &State, files: bool) -> View {
         };
         let ranked = queue.ranked(&held);
         let text = format!(
-            "{name} {:?} {runs:?} {returned:?} {ranked:?}",
+            "{name} {:?} {runs:?} {returned:?} {ranked:?} {deadlines:?}",
             queue.declared
         );
         view.push((

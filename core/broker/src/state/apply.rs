@@ -16,7 +16,6 @@ use crate::state::State;
 use crate::state::changes::Named;
 use crate::state::retained::Kept;
 use omnilog_ledger::Section;
-use std::sync::Arc;
 
 impl State {
     /// Makes a decision take effect. `sections` are its frame's.
@@ -55,12 +54,7 @@ impl State {
                 }
             }
             Event::HoldersDefined { id, queues } => {
-                self.next_set = self.next_set.max(id + 1);
-                // An older checkpoint may stand behind the definitions that this one replaces.
-                if let Some(before) = self.sets.insert(*id, Arc::from(queues.as_slice())) {
-                    self.set_ids.remove(&before[..]);
-                }
-                self.set_ids.insert(queues.clone(), *id);
+                self.define_set(*id, queues);
             }
             Event::Prioritised { .. } | Event::Keyed { .. } => self.apply_rank(event),
             Event::ExchangeDeclared { .. }

@@ -140,9 +140,9 @@ impl Namespace {
         session
             .and_then(|session| sessions.get(session))
             .into_iter()
-            .flat_map(|session| session.subscriptions.iter())
-            .filter(|(_, (of, _))| *of == queue.id)
-            .map(|((filter, _), _)| filter.clone())
+            .flat_map(|session| session.subscriptions.values())
+            .filter(|(of, _)| *of == queue.id)
+            .map(|(_, subscription)| subscription.filter.clone())
             .collect()
     }
 

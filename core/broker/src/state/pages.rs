@@ -392,6 +392,7 @@ impl State {
             }
             Some(&PARTITION) => {
                 let partition: Partition = postcard::from_bytes(value)?;
+                state.kafka_written |= partition.kafka_written;
                 state.partitions.insert(partition.key, partition);
             }
             Some(&QUEUE) => state.load_queue(key, value)?,

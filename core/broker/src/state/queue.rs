@@ -5,6 +5,7 @@ use crate::sequence_set::SequenceSet;
 use crate::state::changes::Mark;
 use crate::state::consumers::{Consumer, Consumers, Who};
 use crate::state::deadlines::{Deadlines, Sizes};
+use crate::state::holder_sets::Asleep;
 use crate::state::order::{Mode, Order};
 use crate::state::policy::Policy;
 use crate::state::rare::Rare;
@@ -67,6 +68,8 @@ pub(crate) struct Queue {
     pub(crate) mark: Mark,
     /// What came back to be tried again later.
     pub(crate) retries: Option<Box<Retries>>,
+    /// Sets of holders in which it sleeps.
+    pub(crate) asleep: Rare<Vec<Asleep>>,
 }
 
 /// An entry in memory.
@@ -149,6 +152,7 @@ impl Queue {
             used_ms: 0,
             mark: Mark::default(),
             retries: None,
+            asleep: Rare::default(),
         }
     }
 

@@ -4,6 +4,8 @@ use crate::api::*;
 use crate::mapping::Placed;
 use crate::route::{Matcher, Pattern, PatternError};
 use crate::state::route_cache::RouteCache;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Whose pattern language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +47,7 @@ pub(crate) enum Target {
 /// Where a publish goes: computed once for each address, until a topology change touches its first level.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Route {
-    /// Queues, each once, in the order of their numbers, with the QoS granted.
+    /// Queues, each once, in the order of their numbers, with the QoS granted; but for its crowd.
     pub(crate) queues: Vec<RouteTarget>,
     /// The log that keeps it.
     pub(crate) topic: Option<TopicId>,
@@ -57,7 +59,27 @@ pub(crate) struct Route {
     pub(crate) placed: Option<Box<Placed>>,
     /// It has no log of its own, but might have one.
     pub(crate) unlogged: bool,
+    /// Sessions in great number, not among the queues, that hold whatever comes at QoS 1 or 2 without a further look.
+    pub(crate) crowd: Option<Crowd>,
 }
+
+impl Route {
+    /// The QoS granted to a queue to which it leads. Of a crowd it plays no part.
+    pub(crate) fn granted(&self, queue: QueueId) -> Option<u8> {
+        let crowd = self.crowd.as_deref().unwrap_or_default();
+        if crowd.binary_search(&queue).is_ok() {
+            return Some(1);
+        }
+        let target = self.queues.iter().find(|target| target.queue == queue);
+        target.map(|target| target.qos)
+    }
+}
+
+/// Queues in order, shared between routes that lead to the same.
+pub(crate) type Crowd = Arc<[QueueId]>;
+
+/// Crowds that further routes may lead to.
+const CROWDS: usize = 16;
 
 /// One queue of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,9 +96,21 @@ pub(crate) struct RouteTarget {
 pub(crate) struct Routes {
     pub(crate) filters: Patterns<Target>,
     pub(crate) cache: RouteCache,
+    /// Crowds of the routes found last.
+    crowds: VecDeque<Crowd>,
 }
 
 impl Routes {
+    /// A crowd of the same queues that a route before had, or this one from now on.
+    pub(crate) fn same_crowd(&mut self, crowd: Crowd) -> Crowd {
+        if let Some(known) = self.crowds.iter().find(|known| **known == crowd) {
+            return known.clone();
+        }
+        self.crowds.truncate(CROWDS - 1);
+        self.crowds.push_front(crowd.clone());
+        crowd
+    }
+
     /// Something about this first level changed.
     pub(crate) fn touch(&mut self, first: &[u8]) {
         self.cache.touch(first);

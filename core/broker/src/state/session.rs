@@ -3,8 +3,7 @@
 use crate::api::*;
 use crate::state::changes::Mark;
 use crate::state::rare::Rare;
-use crate::state::small_map::SmallMap;
-use bytes::Bytes;
+use crate::state::subscriptions::Subscriptions;
 use std::collections::BTreeSet;
 
 /// A session.
@@ -20,7 +19,7 @@ pub(crate) struct Session {
     pub(crate) expires_at_ms: Option<i64>,
     pub(crate) will: Option<Box<Will>>,
     /// By filter and group: the queue that takes it, and the subscription.
-    pub(crate) subscriptions: SmallMap<(Bytes, Option<Name>), (QueueId, Subscription)>,
+    pub(crate) subscriptions: Subscriptions,
     /// Incoming QoS 2 packet ids not yet released.
     pub(crate) incoming: Rare<BTreeSet<u16>>,
     /// Outgoing QoS 2 packet ids, in the order they were assigned.

@@ -57,10 +57,6 @@ impl<K: Ord + 'static, V: 'static> SmallMap<K, V> {
         self.few.get(at).map(|(_, value)| value)
     }
 
-    pub(crate) fn contains_key(&self, key: &K) -> bool {
-        self.get(key).is_some()
-    }
-
     /// Sets a value; returns the one before.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         if !self.many.is_empty() {

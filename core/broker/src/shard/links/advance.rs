@@ -114,8 +114,9 @@ impl Shard {
             }
             for (((offset, original), route), index) in batch.records.iter().zip(routes).zip(0u32..)
             {
-                let target = route.queues.iter().find(|target| target.queue == id);
-                let Some(target) = target else { continue };
+                let Some(qos) = route.granted(id) else {
+                    continue;
+                };
                 // What retention has passed meanwhile may be gone from the files.
                 if *offset < start.max(log_start) || batch.routed && *offset >= routed_from {
                     continue;
@@ -126,7 +127,7 @@ impl Shard {
                         index,
                         position: None,
                     };
-                    memory.push((message, target.qos.min(1)));
+                    memory.push((message, qos.min(1)));
                     continue;
                 }
                 match entries.last_mut() {

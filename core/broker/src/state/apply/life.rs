@@ -1,6 +1,5 @@
 //! Applying decisions about the end of entries: when they expire, what they count for.
 
-use crate::api::QueueId;
 use crate::event::{Event, Holders};
 use crate::state::State;
 use crate::state::changes::Named;
@@ -15,15 +14,11 @@ impl State {
                 last,
                 at_ms,
             } => {
-                let known;
-                let queues: &[QueueId] = match queues {
+                let queues = match queues {
                     Holders::Inline(queues) => queues,
                     Holders::Set(id) => {
-                        let Some(set) = self.sets.get(id) else {
-                            return;
-                        };
-                        known = set.clone();
-                        &known
+                        self.set_expires(*id, *first, *last, *at_ms);
+                        return;
                     }
                 };
                 for queue in queues {

@@ -30,6 +30,7 @@ impl State {
                 }
             }
             Event::QueueDeleted { queue } => {
+                self.wake(*queue);
                 self.touch_bindings_to(*queue);
                 if let Some(queue) = self.queues.get_mut(queue) {
                     self.changes.gone(queue);
@@ -66,6 +67,7 @@ impl State {
             }
             Event::Removed { queue, runs } => {
                 let id = *queue;
+                self.take_over(id);
                 let Some(queue) = self.queues.get_mut(queue) else {
                     return;
                 };
@@ -84,6 +86,7 @@ impl State {
                 }
             }
             Event::Returned { queue, entries } => {
+                self.take_over(*queue);
                 let Some(queue) = self.queues.get_mut(queue) else {
                     return;
                 };

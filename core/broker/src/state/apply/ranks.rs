@@ -29,7 +29,7 @@ impl State {
         let queues: &[QueueId] = match queues {
             Holders::Inline(queues) => queues,
             Holders::Set(id) => {
-                let Some(set) = self.sets.get(id) else {
+                let Some(set) = self.sets.queues(*id) else {
                     return;
                 };
                 known = set.clone();

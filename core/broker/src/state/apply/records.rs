@@ -34,6 +34,7 @@ impl State {
             return;
         }
         partition.kafka_written = true;
+        self.kafka_written = true;
         if let Some((producer, epoch, first)) = producer_fields(&section.batch)
             && producer >= 0
             && first >= 0
@@ -69,17 +70,7 @@ impl State {
                         }
                     }
                 }
-                Holders::Set(id) => {
-                    let Some(set) = self.sets.get(id).cloned() else {
-                        continue;
-                    };
-                    for queue in set.iter() {
-                        if let Some(queue) = self.queues.get_mut(queue) {
-                            self.changes.touch(queue);
-                            queue.ready.insert_run(at, last);
-                        }
-                    }
-                }
+                Holders::Set(id) => self.held_by_set(*id, at, last),
             }
             at = last + 1;
         }

@@ -92,10 +92,7 @@ impl State {
                 let Some(session) = self.sessions.get_mut(session) else {
                     return;
                 };
-                let key = (subscription.filter.clone(), subscription.share.clone());
-                let before = session
-                    .subscriptions
-                    .insert(key, (*queue, subscription.clone()));
+                let before = session.subscriptions.insert(*queue, subscription.clone());
                 let namespace = session.namespace;
                 if let Some((queue, subscription)) = before {
                     self.unsubscribe(namespace, id, queue, &subscription);
@@ -134,8 +131,8 @@ impl State {
                 let Some(session) = self.sessions.get_mut(session) else {
                     return;
                 };
-                let key = (filter.clone(), share.clone());
-                let Some((queue, subscription)) = session.subscriptions.remove(&key) else {
+                let gone = session.subscriptions.remove(filter, share.as_ref());
+                let Some((queue, subscription)) = gone else {
                     return;
                 };
                 let namespace = session.namespace;
