@@ -30,7 +30,9 @@ def becomes(target, filters, expected, what):
 def retain(target, topic, value):
     entry = ConfigEntry("omnilog.retain", value, incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
-    admin(target).incremental_alter_configs([resource])[resource].result(timeout=10)
+    # The client must live until the answer is there.
+    client = admin(target)
+    client.incremental_alter_configs([resource])[resource].result(timeout=10)
 
 
 @case("tables/latest_values_are_retained")
@@ -40,7 +42,8 @@ def latest_values_are_retained(target):
     if target.phase == 1:
         create(target, topic, 2, {"cleanup.policy": "compact", "omnilog.retain": "latest"})
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-        config = admin(target).describe_configs([resource])[resource].result(timeout=10)
+        client = admin(target)
+        config = client.describe_configs([resource])[resource].result(timeout=10)
         equal(config["omnilog.retain"].value, "latest", "omnilog.retain")
         p = producer(target, **{"compression.type": "lz4"})
         written = [("a", b"1"), ("b/c", b"2"), ("d", b"4"), ("a", b"3"), ("d", None), ("e", b"")]

@@ -39,7 +39,8 @@ pub(crate) fn changes(batch: &PulledBatch) -> impl Iterator<Item = Change> + '_ 
     let records = batch.records.iter().zip(envelopes);
     records.filter_map(|(&(offset, sequence), envelope)| {
         let of_kafka = !batch.routed;
-        if !of_kafka && !(envelope.provenance == Provenance::Mqtt && envelope.retain) {
+        let of_mqtt = envelope.provenance == Provenance::Mqtt && envelope.retain;
+        if !of_kafka && !of_mqtt {
             return None;
         }
         let topic = match &envelope.address {

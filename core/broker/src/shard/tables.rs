@@ -239,7 +239,7 @@ impl Shard {
         let namespace = names.id;
         let mut next = None;
         let mut gone = Vec::new();
-        for (looked, (topic, kept)) in names.retained.from_sequence(from).enumerate() {
+        for (looked, (topic, kept)) in names.retained.starting_at(from).enumerate() {
             if looked == SLICE {
                 next = Some(kept.sequence);
                 break;

@@ -28,7 +28,7 @@ impl Kept {
 #[derive(Debug, Default)]
 pub(crate) struct Retained {
     root: Node,
-    /// The same by their records' sequences.
+    /// Topics and partitions by their records' sequences.
     by_sequence: BTreeMap<u64, (Bytes, u64)>,
     /// How many come from what Kafka clients wrote.
     of_tables: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Retained {
 #[derive(Debug, Default)]
 struct Node {
     children: BTreeMap<Bytes, Self>,
-    here: Option<(Bytes, Kept)>,
+    here: Option<Kept>,
 }
 
 impl Retained {
@@ -57,7 +57,7 @@ impl Retained {
         for level in topic.split(|byte| *byte == b'/') {
             node = node.children.get(level)?;
         }
-        node.here.as_ref().map(|(_, kept)| *kept)
+        node.here
     }
 
     /// Makes this record the topic's retained message.
@@ -73,8 +73,7 @@ impl Retained {
             };
             node = child;
         }
-        let before = node.here.replace((topic.clone(), kept));
-        if let Some((_, before)) = before {
+        if let Some(before) = node.here.replace(kept) {
             self.forget(before);
         }
         self.of_tables += u64::from(kept.partition != 0);
@@ -99,8 +98,7 @@ impl Retained {
             }
             node = node.children.get(*level)?;
         }
-        let (_, kept) = node.here.as_ref()?;
-        let kept = *kept;
+        let kept = node.here?;
         let leaf = node.children.is_empty();
         let mut node = &mut self.root;
         if leaf {
@@ -121,7 +119,7 @@ impl Retained {
     /// Topics and records that an MQTT filter matches, in the topics' order.
     pub(crate) fn matching(&self, filter: &[u8]) -> Vec<(Bytes, Kept)> {
         let levels: Vec<&[u8]> = filter.split(|byte| *byte == b'/').collect();
-        let mut found = Vec::new();
+        let mut found: Vec<Kept> = Vec::new();
         // Nodes yet to visit, each with how many levels of the filter are used up.
         let mut open = vec![(&self.root, 0)];
         while let Some((node, depth)) = open.pop() {
@@ -130,10 +128,10 @@ impl Retained {
             let shown = |level: &Bytes| !at_root || !level.starts_with(b"$");
             let children = node.children.iter().filter(|(level, _)| shown(level));
             match levels.get(depth) {
-                None => found.extend(node.here.iter().cloned()),
+                None => found.extend(node.here),
                 Some(&b"#") => {
                     // This node (`a/#` matches `a`) and all below it, under the same `#`.
-                    found.extend(node.here.iter().cloned());
+                    found.extend(node.here);
                     open.extend(children.map(|(_, child)| (child, depth)));
                 }
                 Some(&b"+") => open.extend(children.map(|(_, child)| (child, depth + 1))),
@@ -142,17 +140,22 @@ impl Retained {
                 }
             }
         }
+        let named = |kept: Kept| {
+            let (topic, _) = self.by_sequence.get(&kept.sequence)?;
+            Some((topic.clone(), kept))
+        };
+        let mut found: Vec<(Bytes, Kept)> = found.into_iter().filter_map(named).collect();
         found.sort_unstable();
         found
     }
 
     /// Every topic and its record, in the order of the records.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&Bytes, Kept)> {
-        self.from_sequence(0)
+        self.starting_at(0)
     }
 
     /// The same from a sequence on.
-    pub(crate) fn from_sequence(&self, sequence: u64) -> impl Iterator<Item = (&Bytes, Kept)> {
+    pub(crate) fn starting_at(&self, sequence: u64) -> impl Iterator<Item = (&Bytes, Kept)> {
         self.by_sequence
             .range(sequence..)
             .map(|(sequence, (topic, partition))| {
@@ -233,7 +236,7 @@ mod tests {
         retained.set(&topic, kept);
         assert!(retained.has_tables());
         assert_eq!((retained.len(), retained.first_from(2)), (2, Some(7)));
-        let all: Vec<_> = retained.from_sequence(2).collect();
+        let all: Vec<_> = retained.starting_at(2).collect();
         assert_eq!(all, [(&topic, kept)]);
         retained.set(&topic, Kept::published(8));
         assert!(!retained.has_tables());
