@@ -106,7 +106,7 @@ async fn ask(
                     result,
                 } = event
                 {
-                    return result;
+                    return *result;
                 }
             }
         }

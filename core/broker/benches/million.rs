@@ -139,7 +139,7 @@ impl Peer {
         for event in self.events.drain(..) {
             if let Event::Reply { result, .. } = &event {
                 self.under_way -= 1;
-                if let Err(refusal) = result {
+                if let Err(refusal) = &**result {
                     std::thread::sleep(Duration::from_millis(200));
                     panic!("{refusal:?}");
                 }
@@ -267,10 +267,8 @@ async fn fill(dir: &Path) {
             will: None,
         };
         let mut each = |event| {
-            if let Event::Reply {
-                result: Ok(Reply::Session(session)),
-                ..
-            } = event
+            if let Event::Reply { result, .. } = event
+                && let Ok(Reply::Session(session)) = *result
             {
                 opened.push(session.session);
             }

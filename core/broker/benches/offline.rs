@@ -113,10 +113,10 @@ impl Away {
         self.hand.step();
         self.hand.take(client, &mut self.events);
         let opened = self.events.iter().find_map(|event| match event {
-            Event::Reply {
-                result: Ok(Reply::Session(session)),
-                ..
-            } => Some(session.session),
+            Event::Reply { result, .. } => match &**result {
+                Ok(Reply::Session(session)) => Some(session.session),
+                _ => None,
+            },
             _ => None,
         });
         (client, opened.unwrap())

@@ -168,10 +168,8 @@ impl Sessions {
             all.hand.step();
             all.hand.take(client, &mut all.events);
             for event in all.events.drain(..) {
-                if let Event::Reply {
-                    result: Ok(Reply::Session(session)),
-                    ..
-                } = event
+                if let Event::Reply { result, .. } = event
+                    && let Ok(Reply::Session(session)) = *result
                 {
                     all.clients.push(client);
                     all.sessions.push(session.session);

@@ -4,7 +4,7 @@ use crate::api::*;
 use crate::server::{Input, Mailbox, Parcel};
 use crate::shard::{Now, Shard};
 use omnilog_ledger::{Journal, Recovery, ShardId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub struct ByHand {
     shard: Shard,
     inputs: Vec<Input>,
     mailboxes: BTreeMap<ClientId, Arc<Mailbox>>,
-    parcels: Vec<Parcel>,
+    parcels: VecDeque<Parcel>,
     now: Now,
 }
 
@@ -39,7 +39,7 @@ impl ByHand {
             shard,
             inputs: Vec::new(),
             mailboxes: BTreeMap::new(),
-            parcels: Vec::new(),
+            parcels: VecDeque::new(),
             now,
         })
     }
@@ -94,6 +94,7 @@ impl ByHand {
         }
         into.extend(self.parcels.drain(..).filter_map(|parcel| match parcel {
             Parcel::Event(event) => Some(event),
+            Parcel::Delivery(delivery) => Some(Event::Delivery(Box::new(delivery))),
             _ => None,
         }));
     }

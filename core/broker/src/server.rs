@@ -19,6 +19,8 @@ pub(crate) use cold::read;
 pub(crate) use cold::read_message;
 pub(crate) use compacted::Compacted;
 pub(crate) use intake::{Input, Intake};
-pub(crate) use mailbox::{ColdBatch, ColdFetched, ColdRecord, Mailbox, Parcel, Reached};
+pub(crate) use mailbox::{
+    ColdBatch, ColdFetched, ColdOffset, ColdRecord, ColdSession, Mailbox, Parcel, Reached,
+};
 pub use start::{Running, StartError};
 pub use turns::Pace;

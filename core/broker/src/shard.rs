@@ -40,6 +40,7 @@ mod settle;
 mod space;
 mod stats;
 mod steps;
+mod straight;
 mod subscribe;
 mod tables;
 mod targets;
@@ -392,10 +393,7 @@ impl Shard {
         if let Some(result) = result
             && correlation != 0
         {
-            let parcel = Parcel::Event(Event::Reply {
-                correlation,
-                result,
-            });
+            let parcel = Parcel::Event(Event::reply(correlation, result));
             self.effect_at(at, Effect::Send(client, parcel, 0));
         }
         let head = self.head;

@@ -143,7 +143,7 @@ async fn when_the_reserve_is_used_up_what_was_decided_waits_and_is_told_when_the
     files.set_capacity(u64::MAX);
     hears(&mut peer, &Event::Unblocked).await;
     let asked = peer.next;
-    let told = |event: &Event| matches!(event, Event::Reply { correlation, result: Ok(_) } if *correlation == asked);
+    let told = |event: &Event| matches!(event, Event::Reply { correlation, result } if *correlation == asked && result.is_ok());
     while !peer.events.iter().any(told) {
         peer.more().await;
     }

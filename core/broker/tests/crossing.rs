@@ -174,10 +174,14 @@ async fn a_session_is_handed_from_one_connection_to_the_next() {
     old.ask(Command::CloseSession(close)).await.unwrap();
     new.more().await;
     let opened = new.events.iter().any(|event| {
-        matches!(
-            event,
-            Event::Reply { correlation: 1000, result: Ok(Reply::Session(session)) } if session.present
-        )
+        let Event::Reply {
+            correlation: 1000,
+            result,
+        } = event
+        else {
+            return false;
+        };
+        matches!(&**result, Ok(Reply::Session(session)) if session.present)
     });
     assert!(opened, "{:?}", new.events);
 }

@@ -83,7 +83,7 @@ impl Peer {
                 let Event::Reply { result, .. } = self.events.remove(at) else {
                     unreachable!()
                 };
-                return result;
+                return *result;
             }
             self.more().await;
         }
@@ -328,6 +328,6 @@ pub fn value(message: &Message) -> String {
         timestamp: 0,
         log_append_time: None,
     };
-    let record = omnilog_record::Record::parse(&body, &base).expect("a record that parses");
+    let record = omnilog_record::Record::parse(body, &base).expect("a record that parses");
     String::from_utf8(record.value.unwrap_or_default().to_vec()).unwrap()
 }

@@ -196,7 +196,7 @@ pub(crate) fn view(delivery: &Delivery) -> Option<View> {
         timestamp: message.base_timestamp_ms(),
         log_append_time: None,
     };
-    let record = Record::parse(&body, &base).ok()?;
+    let record = Record::parse(body, &base).ok()?;
     let (exchange, routing_key) = match address_of(&envelope.address) {
         // By a binding of the root view it has its whole path.
         (first, rest) if delivery.by_root => {
@@ -228,7 +228,7 @@ pub(crate) fn view(delivery: &Delivery) -> Option<View> {
         properties,
         body: record
             .value
-            .map_or_else(Bytes::new, |value| body.slice_ref(value)),
+            .map_or_else(Bytes::new, |value| message.stored.batch.slice_ref(value)),
     })
 }
 

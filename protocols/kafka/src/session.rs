@@ -292,7 +292,7 @@ impl Session for KafkaSession {
             Event::Reply {
                 correlation,
                 result,
-            } => self.answer(correlation, Answer::Broker(result), out),
+            } => self.answer(correlation, Answer::Broker(*result), out),
             Event::ShardLost => Err(ConnectionError::refused("the shard is not served here")),
             // Kafka's clients consume by Fetch and are held back by their replies: nothing of
             // queues and sessions is theirs.

@@ -78,17 +78,18 @@ pub(crate) fn headers_of(properties: &Properties) -> Mapped {
 
 /// A record as an MQTT client is to see it.
 #[derive(Debug, Clone)]
-pub(crate) struct View {
-    pub(crate) topic: Bytes,
+pub(crate) struct View<'a> {
+    pub(crate) topic: Cow<'a, [u8]>,
     /// MQTT 5: the property block without expiry, alias and identifiers. Empty in MQTT 3.
-    pub(crate) forward: Bytes,
-    pub(crate) payload: Bytes,
+    pub(crate) forward: Cow<'a, [u8]>,
+    /// A part of the message's batch.
+    pub(crate) payload: &'a [u8],
     /// RETAIN as published.
     pub(crate) retain: bool,
     expires_at_ms: Option<i64>,
 }
 
-impl View {
+impl View<'_> {
     /// The seconds that are left, rounded up; 0 when it has expired.
     pub(crate) fn expiry_s(&self, now_ms: i64) -> Option<u32> {
         let left_ms = self.expires_at_ms?.saturating_sub(now_ms).max(0);
@@ -103,7 +104,7 @@ pub(crate) fn is_published_by(envelope: &Envelope, client_id: &Bytes) -> bool {
 }
 
 /// A message as a client of this version is to see it; `None` if its record can't be read.
-pub(crate) fn view(message: &Message, version: Version) -> Option<View> {
+pub(crate) fn view(message: &Message, version: Version) -> Option<View<'_>> {
     let envelope = message.envelope()?;
     let body = message.record_bytes()?;
     let base = RecordBase {
@@ -111,19 +112,17 @@ pub(crate) fn view(message: &Message, version: Version) -> Option<View> {
         timestamp: message.base_timestamp_ms(),
         log_append_time: None,
     };
-    let record = Record::parse(&body, &base).ok()?;
+    let record = Record::parse(body, &base).ok()?;
     let is_mqtt = envelope.provenance == Provenance::Mqtt;
     let forward = match (version.is_v5(), is_mqtt) {
-        (false, _) => Bytes::new(),
-        (true, true) => envelope.properties.clone(),
-        (true, false) => properties_of(&record, envelope),
+        (false, _) => Cow::Borrowed(&[][..]),
+        (true, true) => Cow::Borrowed(&envelope.properties[..]),
+        (true, false) => Cow::Owned(properties_of(&record, envelope).into()),
     };
     Some(View {
         topic: topic_of(&envelope.address),
         forward,
-        payload: record
-            .value
-            .map_or_else(Bytes::new, |value| body.slice_ref(value)),
+        payload: record.value.unwrap_or_default(),
         retain: envelope.retain,
         expires_at_ms: envelope.expires_at_ms,
     })
@@ -200,11 +199,13 @@ fn text(bytes: &[u8]) -> Bytes {
 }
 
 /// The MQTT topic of an address.
-pub(crate) fn topic_of(address: &Address) -> Bytes {
+pub(crate) fn topic_of(address: &Address) -> Cow<'_, [u8]> {
     let mut topic = BytesMut::new();
     match address {
-        Address::Mqtt { topic } => return topic.clone(),
-        Address::Kafka { topic: name, key } => return mqtt_topic(name, key.as_deref()),
+        Address::Mqtt { topic } => return Cow::Borrowed(topic),
+        Address::Kafka { topic: name, key } => {
+            return Cow::Owned(mqtt_topic(name, key.as_deref()).into());
+        }
         Address::Amqp {
             exchange,
             routing_key,
@@ -225,7 +226,7 @@ pub(crate) fn topic_of(address: &Address) -> Bytes {
             }
         },
     }
-    topic.freeze()
+    Cow::Owned(topic.into())
 }
 
 /// The key of what is published to this topic: the levels below the first. None is not the same as an empty one.

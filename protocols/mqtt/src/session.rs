@@ -49,6 +49,8 @@ pub(crate) struct MqttSession {
     last_heard: Instant,
     /// Publishers are blocked: a PUBLISH is not read for now.
     blocked: bool,
+    /// What the wall clock said at a moment of the other one: all that one wake brings happens at one time.
+    wall: (Instant, i64),
 }
 
 /// How far the connection has come.
@@ -124,6 +126,7 @@ impl MqttSession {
         signals: SignalSender<Signal>,
         now: Instant,
     ) -> Self {
+        let wall = (now, (shared.clock)());
         Self {
             shared,
             info,
@@ -133,7 +136,16 @@ impl MqttSession {
             started: now,
             last_heard: now,
             blocked: false,
+            wall,
         }
+    }
+
+    /// Unix milliseconds.
+    fn unix_ms(&mut self, now: Instant) -> i64 {
+        if self.wall.0 != now {
+            self.wall = (now, (self.shared.clock)());
+        }
+        self.wall.1
     }
 
     /// The largest packet that is taken in this phase.
@@ -147,6 +159,7 @@ impl MqttSession {
     /// Takes one packet off the input and serves it; `false` when there is no whole one, or none may be served now.
     fn next_packet(
         &mut self,
+        now_ms: i64,
         input: &mut BytesMut,
         out: &mut Outbox,
     ) -> Result<bool, ConnectionError> {
@@ -172,13 +185,10 @@ impl MqttSession {
         let body = packet.split_off(header.length);
         match &mut self.phase {
             Phase::Waiting => self.on_connect(header, &body, out).map(|()| true),
-            Phase::Open(open) => {
-                let now_ms = (self.shared.clock)();
-                match open.serve(&self.shared, header, &body, now_ms, out) {
-                    Ok(()) => Ok(true),
-                    Err(end) => self.end(end, out).map(|()| false),
-                }
-            }
+            Phase::Open(open) => match open.serve(&self.shared, header, &body, now_ms, out) {
+                Ok(()) => Ok(true),
+                Err(end) => self.end(end, out).map(|()| false),
+            },
             // Reading is paused in these.
             Phase::Authenticating(_) | Phase::Opening(_) | Phase::Closed => Ok(false),
         }
@@ -188,6 +198,7 @@ impl MqttSession {
         &mut self,
         awaited: Option<Awaited>,
         result: Result<Reply, Refusal>,
+        now_ms: i64,
         out: &mut Outbox,
     ) -> Result<(), ConnectionError> {
         if awaited == Some(Awaited::Session) {
@@ -196,7 +207,6 @@ impl MqttSession {
         let Phase::Open(open) = &mut self.phase else {
             return Ok(());
         };
-        let now_ms = (self.shared.clock)();
         match open.on_reply(awaited, result, now_ms, out) {
             Ok(()) => Ok(()),
             Err(end) => self.end(end, out),
@@ -306,7 +316,8 @@ impl Session for MqttSession {
         out: &mut Outbox,
     ) -> Result<(), ConnectionError> {
         self.last_heard = now;
-        while self.next_packet(input, out)? {}
+        let now_ms = self.unix_ms(now);
+        while self.next_packet(now_ms, input, out)? {}
         if let Phase::Open(open) = &mut self.phase {
             open.flush_publishes(out);
             open.flush_settled(out);
@@ -325,8 +336,9 @@ impl Session for MqttSession {
                 correlation,
                 result,
             } => {
+                let now_ms = self.unix_ms(now);
                 let was_open = matches!(self.phase, Phase::Open(_));
-                self.on_reply(Awaited::decode(correlation), result, out)?;
+                self.on_reply(Awaited::decode(correlation), *result, now_ms, out)?;
                 if !was_open {
                     self.last_heard = now;
                 }
@@ -336,8 +348,8 @@ impl Session for MqttSession {
                 Ok(())
             }
             Event::Delivery(delivery) => {
+                let now_ms = self.unix_ms(now);
                 if let Phase::Open(open) = &mut self.phase {
-                    let now_ms = (self.shared.clock)();
                     open.deliver(delivery, now_ms, out);
                     open.flush_settled(out);
                 }

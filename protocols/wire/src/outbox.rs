@@ -86,6 +86,18 @@ impl Outbox {
         self.chain.push_back(bytes);
     }
 
+    /// Puts a part of shared bytes behind all earlier ones: without copying, if there are enough of them.
+    ///
+    /// # Panics
+    /// If `part` does not lie in `whole`.
+    pub fn put_part(&mut self, whole: &Bytes, part: &[u8]) {
+        if part.len() < CHAIN_BYTES_MIN {
+            self.put_slice(part);
+        } else {
+            self.put_bytes(whole.slice_ref(part));
+        }
+    }
+
     /// Bytes not written yet.
     pub fn backlog_bytes(&self) -> usize {
         self.chain_bytes + self.tail.len()

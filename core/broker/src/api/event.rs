@@ -10,8 +10,8 @@ pub enum Event {
     Reply {
         /// The command's correlation number.
         correlation: u64,
-        /// What became of it.
-        result: Result<Reply, Refusal>,
+        /// What became of it. Boxed: most events are deliveries, and are moved from queue to queue.
+        result: Box<Result<Reply, Refusal>>,
     },
     /// A message for a consumer, or for the session (consumer key [`SESSION_CONSUMER`]).
     Delivery(Box<Delivery>),
@@ -27,6 +27,16 @@ pub enum Event {
     Unblocked,
     /// The shard is not served here any more: tell the peer and close. All speculation is void.
     ShardLost,
+}
+
+impl Event {
+    /// The answer to a command.
+    pub fn reply(correlation: u64, result: Result<Reply, Refusal>) -> Self {
+        Self::Reply {
+            correlation,
+            result: Box::new(result),
+        }
+    }
 }
 
 /// The consumer key of a session's own deliveries and of its shared subscriptions.

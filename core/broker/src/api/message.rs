@@ -206,10 +206,10 @@ impl Message {
     }
 
     /// The record's bytes after its length varint: attributes, timestamp delta, offset delta, key, value, headers.
-    pub fn record_bytes(&self) -> Option<Bytes> {
+    pub fn record_bytes(&self) -> Option<&[u8]> {
         let (position, length) = self.envelope()?.range;
         let end = position.checked_add(length)? as usize;
-        (end <= self.stored.batch.len()).then(|| self.stored.batch.slice(position as usize..end))
+        self.stored.batch.get(position as usize..end)
     }
 
     /// The batch's base timestamp in Unix milliseconds, to which record timestamps are deltas.

@@ -84,7 +84,7 @@ impl Broker {
             shared: self.shared.clone(),
             mailbox,
             in_flight: Arc::new(Budget::new(self.shared.commands.clone())),
-            parcels: Vec::new(),
+            parcels: VecDeque::new(),
             begun: VecDeque::new(),
         }
     }
@@ -98,8 +98,8 @@ pub struct Client {
     shared: Arc<Shared>,
     mailbox: Arc<Mailbox>,
     in_flight: Arc<Budget>,
-    /// Taken from the mailbox and not handed out yet, newest first.
-    parcels: Vec<Parcel>,
+    /// Taken from the mailbox and not handed out yet, oldest first.
+    parcels: VecDeque<Parcel>,
     /// What is being read, and what waits behind it, oldest first.
     begun: VecDeque<Begun>,
 }
@@ -199,9 +199,7 @@ impl Client {
                 }
                 Some(Begun::Reading(_)) => {}
                 None if into.len() == before => {
-                    // Newest first, so that the oldest is popped.
                     self.mailbox.take(&mut self.parcels).await;
-                    self.parcels.reverse();
                     continue;
                 }
                 None => {}

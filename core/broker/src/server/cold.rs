@@ -3,7 +3,7 @@
 use crate::api::*;
 use crate::link::{stored_batch, take_apart};
 use crate::server::apart::{Apart, ReadBatch};
-use crate::server::{ColdBatch, ColdFetched, ColdRecord, Parcel};
+use crate::server::{ColdBatch, ColdFetched, ColdRecord, ColdSession, Parcel};
 use crate::shard::published_qos;
 use bytes::Bytes;
 use omnilog_ledger::format::Entry;
@@ -87,11 +87,14 @@ impl ColdReads {
         self.queue.1.notify_one();
     }
 
-    /// Starts reading what the last of these parcels needs, if it needs anything: and what those before it need that
-    /// come after it, if they are deliveries too. Newest first, as they are kept.
-    pub(crate) fn begin(&self, parcels: &mut Vec<Parcel>) -> Option<Begun> {
-        let parcel = match parcels.pop()? {
+    /// Starts reading what the first of these parcels needs, if it needs anything: and what those behind it need, if they
+    /// are deliveries too.
+    pub(crate) fn begin(&self, parcels: &mut VecDeque<Parcel>) -> Option<Begun> {
+        let parcel = match parcels.pop_front()? {
             Parcel::Event(event) => return Some(Begun::Ready(event)),
+            Parcel::Delivery(delivery) => {
+                return Some(Begun::Ready(Event::Delivery(Box::new(delivery))));
+            }
             Parcel::ColdFetch(correlation, parts)
                 if !parts.iter().flatten().any(ColdFetched::is_cold) =>
             {
@@ -103,7 +106,8 @@ impl ColdReads {
         let mut together = vec![parcel];
         while matches!(together.last(), Some(Parcel::ColdDelivery(..)))
             && together.len() < TOGETHER_MAX
-            && let Some(next) = parcels.pop_if(|next| matches!(next, Parcel::ColdDelivery(..)))
+            && let Some(next) =
+                parcels.pop_front_if(|next| matches!(next, Parcel::ColdDelivery(..)))
         {
             together.push(next);
         }
@@ -180,6 +184,7 @@ pub(crate) fn read(parcel: Parcel, reader: &dyn SectionReader) -> Event {
 fn read_with(parcel: Parcel, reader: &dyn SectionReader, apart: &Apart) -> Event {
     match parcel {
         Parcel::Event(event) => event,
+        Parcel::Delivery(delivery) => Event::Delivery(Box::new(delivery)),
         Parcel::ColdDelivery(mut delivery, record) => {
             if let Some(message) = read_record(&record, reader, apart) {
                 delivery.qos = delivery
@@ -195,12 +200,13 @@ fn read_with(parcel: Parcel, reader: &dyn SectionReader, apart: &Apart) -> Event
                 delivery.by_root = came_by_root(&record, &message);
                 delivery.message = message;
             }
-            Event::Reply {
-                correlation,
-                result: Ok(Reply::Got(Some((delivery, remaining)))),
-            }
+            Event::reply(correlation, Ok(Reply::Got(Some((delivery, remaining)))))
         }
-        Parcel::ColdSession(correlation, mut opened, records) => {
+        Parcel::ColdSession(correlation, session) => {
+            let ColdSession {
+                mut opened,
+                records,
+            } = *session;
             for (at, record) in records {
                 if let Some(Outgoing {
                     stage: OutgoingStage::Publish { message, .. },
@@ -210,45 +216,26 @@ fn read_with(parcel: Parcel, reader: &dyn SectionReader, apart: &Apart) -> Event
                     *message = read_record(&record, reader, apart);
                 }
             }
-            Event::Reply {
-                correlation,
-                result: Ok(Reply::Session(opened)),
-            }
+            Event::reply(correlation, Ok(Reply::Session(opened)))
         }
         Parcel::ColdFetch(correlation, parts) => {
             let parts = parts
                 .into_iter()
                 .map(|part| part.map(|part| read_batches(part, reader)));
-            Event::Reply {
-                correlation,
-                result: Ok(Reply::Fetched(parts.collect())),
-            }
+            Event::reply(correlation, Ok(Reply::Fetched(parts.collect())))
         }
-        Parcel::ColdOffset {
-            correlation,
-            at,
-            partition,
-            files,
-            from,
-            until,
-            here,
-            leader_epoch,
-        } => {
+        Parcel::ColdOffset(correlation, job) => {
             let range = LogRange {
-                partition,
-                from,
-                until,
-                files: &files,
+                partition: job.partition,
+                from: job.from,
+                until: job.until,
+                files: &job.files,
             };
-            let found = find_time(at, range, &here, reader);
-            let result = Ok(Reply::Offset(OffsetFound {
-                leader_epoch,
-                ..found
-            }));
-            Event::Reply {
-                correlation,
-                result,
-            }
+            let found = OffsetFound {
+                leader_epoch: job.leader_epoch,
+                ..find_time(job.at, range, &job.here, reader)
+            };
+            Event::reply(correlation, Ok(Reply::Offset(found)))
         }
     }
 }

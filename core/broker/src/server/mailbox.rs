@@ -5,6 +5,7 @@ use crate::link::Origin;
 use bytes::Bytes;
 use omnilog_ledger::ShardId;
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
@@ -14,33 +15,44 @@ use tokio::sync::Notify;
 pub(crate) enum Parcel {
     /// Ready to hand out.
     Event(Event),
+    /// A delivery: in place, for there are more of these than of anything else.
+    Delivery(Delivery),
     /// A delivery whose record has left the tail.
-    ColdDelivery(Box<Delivery>, ColdRecord),
+    ColdDelivery(Box<Delivery>, Box<ColdRecord>),
     /// A message got (for this correlation number), whose record has left the tail, and how many remain.
-    ColdGot(u64, Box<Delivery>, u64, ColdRecord),
-    /// A session whose deliveries in flight have left the tail: their places in `outgoing`, and where they lie.
-    ColdSession(u64, Box<SessionOpened>, Vec<(usize, ColdRecord)>),
+    ColdGot(u64, Box<Delivery>, u64, Box<ColdRecord>),
+    /// A session of whose deliveries in flight some have left the tail.
+    ColdSession(u64, Box<ColdSession>),
     /// A fetch of which some batches have left the tail.
     ColdFetch(u64, Vec<Result<ColdFetched, Refusal>>),
     /// A look-up of an offset by time.
-    ColdOffset {
-        /// Whose answer.
-        correlation: u64,
-        /// What is looked for.
-        at: OffsetAt,
-        /// Where.
-        partition: u64,
-        /// The files to begin with; empty: all.
-        files: Vec<u32>,
-        /// The first log-live offset.
-        from: i64,
-        /// The end.
-        until: i64,
-        /// The batches still in memory; older ones are read.
-        here: Vec<ColdBatch>,
-        /// The present leader epoch.
-        leader_epoch: i32,
-    },
+    ColdOffset(u64, Box<ColdOffset>),
+}
+
+/// A session of whose deliveries in flight some must be read: their places in `outgoing`, and where they lie.
+#[derive(Debug)]
+pub(crate) struct ColdSession {
+    pub(crate) opened: Box<SessionOpened>,
+    pub(crate) records: Vec<(usize, ColdRecord)>,
+}
+
+/// An offset that is looked for by time.
+#[derive(Debug)]
+pub(crate) struct ColdOffset {
+    /// What is looked for.
+    pub(crate) at: OffsetAt,
+    /// The partition's key.
+    pub(crate) partition: u64,
+    /// The files to begin with; empty: all.
+    pub(crate) files: Vec<u32>,
+    /// The first log-live offset.
+    pub(crate) from: i64,
+    /// The end.
+    pub(crate) until: i64,
+    /// The batches still in memory; older ones are read.
+    pub(crate) here: Vec<ColdBatch>,
+    /// The present leader epoch.
+    pub(crate) leader_epoch: i32,
 }
 
 /// A record that has left the tail.
@@ -135,7 +147,11 @@ impl Mailbox {
         let was_empty = {
             let mut held = self.parcels.lock();
             let was_empty = held.is_empty();
-            held.append(parcels);
+            if was_empty {
+                std::mem::swap(&mut *held, parcels);
+            } else {
+                held.append(parcels);
+            }
             was_empty
         };
         if was_empty {
@@ -149,7 +165,7 @@ impl Mailbox {
     }
 
     /// Takes what is there; waits until there is something.
-    pub(crate) async fn take(&self, into: &mut Vec<Parcel>) {
+    pub(crate) async fn take(&self, into: &mut VecDeque<Parcel>) {
         loop {
             if self.try_take(into) {
                 return;
@@ -159,15 +175,17 @@ impl Mailbox {
     }
 
     /// Takes what is there, if anything.
-    pub(crate) fn try_take(&self, into: &mut Vec<Parcel>) -> bool {
+    pub(crate) fn try_take(&self, into: &mut VecDeque<Parcel>) -> bool {
         let mut held = self.parcels.lock();
         if held.is_empty() {
             return false;
         }
         if into.is_empty() {
-            std::mem::swap(&mut *held, into);
+            // Neither way copies what is inside.
+            let room = Vec::from(std::mem::take(into));
+            *into = VecDeque::from(std::mem::replace(&mut *held, room));
         } else {
-            into.append(&mut held);
+            into.extend(held.drain(..));
         }
         true
     }

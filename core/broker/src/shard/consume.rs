@@ -2,7 +2,7 @@
 
 use crate::api::*;
 use crate::server::Parcel;
-use crate::shard::dispatch::{Located, Taken};
+use crate::shard::dispatch::Taken;
 use crate::shard::release::Effect;
 use crate::shard::{Outcome, Shard};
 use crate::state::consumers::Consumer;
@@ -175,27 +175,18 @@ impl Shard {
         let taken = self.take_next(id, ConsumerKey(0), !no_ack);
         // The queue has another head now.
         self.mark_dirty(id);
-        let Some((taken, located)) = taken else {
+        let Some(taken) = taken else {
             let result = Ok(Reply::Got(None));
-            self.send(
-                client,
-                Event::Reply {
-                    correlation,
-                    result,
-                },
-            );
+            self.send(client, Event::reply(correlation, result));
             return;
         };
         let Taken {
             delivery,
             memory,
             rank,
+            cold,
         } = taken;
-        if no_ack {
-            if let (Some(_), Some(queue)) = (memory, self.state.queues.get_mut(&id)) {
-                queue.forget(delivery.entry.0, delivery.entry.0);
-            }
-        } else {
+        if delivery.unsettled {
             if let Some(queue) = self.state.queues.get_mut(&id) {
                 let lease = Lease {
                     client,
@@ -214,21 +205,13 @@ impl Shard {
             .queues
             .get(&id)
             .map_or(0, |queue| queue.ready_count());
-        let mut delivery = Box::new(delivery);
-        match located {
-            Located::Here(message) => {
-                delivery.message = message;
-                let result = Ok(Reply::Got(Some((delivery, remaining))));
-                self.send(
-                    client,
-                    Event::Reply {
-                        correlation,
-                        result,
-                    },
-                );
+        match cold {
+            None => {
+                let result = Ok(Reply::Got(Some((Box::new(delivery), remaining))));
+                self.send(client, Event::reply(correlation, result));
             }
-            Located::Cold(record) => {
-                let parcel = Parcel::ColdGot(correlation, delivery, remaining, record);
+            Some(record) => {
+                let parcel = Parcel::ColdGot(correlation, Box::new(delivery), remaining, record);
                 self.send_parcel(client, parcel, 0);
             }
         }

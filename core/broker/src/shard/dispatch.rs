@@ -6,6 +6,7 @@ use crate::link::Origin;
 use crate::server::{ColdRecord, Parcel, Reached};
 use crate::shard::Shard;
 use crate::shard::route::path_head;
+use crate::shard::straight::delivery_bytes;
 use crate::state::queue::{Lease, MemoryEntry, Queue};
 use crate::state::retained::Kept;
 use smallvec::SmallVec;
@@ -24,8 +25,11 @@ pub(crate) enum Located {
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) delivery: Delivery,
+    /// What is kept of it until it is settled, if it lies in memory only.
     pub(crate) memory: Option<MemoryEntry>,
     pub(crate) rank: Option<u16>,
+    /// Where its record is to be read. The delivery has no message before that.
+    pub(crate) cold: Option<Box<ColdRecord>>,
 }
 
 /// Deliveries of a queue that has news, at once; one that has more waits in line with its like.
@@ -114,23 +118,21 @@ impl Shard {
             let Some(queue) = self.state.queues.get_mut(&id) else {
                 return given;
             };
-            let subscribed = queue.kind != QueueKind::Classic;
             let Some(consumer) = queue.consumers.get(&who) else {
                 return given;
             };
             let (no_ack, group) = (consumer.no_ack, consumer.group);
-            let Some((taken, located)) = self.take_entry(id, entry, key, !no_ack) else {
+            let Some(taken) = self.take_entry(id, entry, key, !no_ack) else {
                 continue;
             };
             let Taken {
-                mut delivery,
+                delivery,
                 memory,
                 rank,
+                cold,
             } = taken;
-            let passes = memory.as_ref().is_some_and(|entry| entry.qos == 0) && subscribed;
-            delivery.unsettled = !no_ack && !passes;
-            if let Some(queue) = self.state.queues.get_mut(&id) {
-                if delivery.unsettled {
+            if delivery.unsettled {
+                if let Some(queue) = self.state.queues.get_mut(&id) {
                     if let Some(consumer) = queue.consumers.get_mut(&who) {
                         consumer.outstanding += 1;
                     }
@@ -143,31 +145,20 @@ impl Shard {
                             rank,
                         },
                     );
-                } else if memory.is_some() {
-                    queue.forget(delivery.entry.0, delivery.entry.0);
                 }
-            }
-            if delivery.unsettled
-                && let Some(state) = self.clients.get_mut(&client)
-            {
-                state.count_in_group(group, true);
-                state.leased_from.insert(id);
+                if let Some(state) = self.clients.get_mut(&client) {
+                    state.count_in_group(group, true);
+                    state.leased_from.insert(id);
+                }
             }
             self.stats.deliveries += 1;
-            match located {
-                Located::Here(message) => {
-                    let bytes = message
-                        .envelope()
-                        .map_or(0, |envelope| u64::from(envelope.range.1) + 128);
-                    delivery.message = message;
-                    self.send_parcel(
-                        client,
-                        Parcel::Event(Event::Delivery(Box::new(delivery))),
-                        bytes,
-                    );
+            match cold {
+                None => {
+                    let bytes = delivery_bytes(&delivery);
+                    self.send_parcel(client, Parcel::Delivery(delivery), bytes);
                 }
-                Located::Cold(record) => {
-                    // Its size is not known here: count it as a small message.
+                // Its size is not known here: count it as a small message.
+                Some(record) => {
                     self.send_parcel(
                         client,
                         Parcel::ColdDelivery(Box::new(delivery), record),
@@ -185,7 +176,7 @@ impl Shard {
         id: QueueId,
         consumer: ConsumerKey,
         unsettled: bool,
-    ) -> Option<(Taken, Located)> {
+    ) -> Option<Taken> {
         loop {
             let released = self.released;
             let entry = self.state.queues.get_mut(&id)?.next_entry(released)?;
@@ -195,43 +186,44 @@ impl Shard {
         }
     }
 
-    /// Takes this entry out of the ready ones; `None`: it has expired, and is gone.
+    /// Takes this entry out of the ready ones; `None`: it has expired, and is gone. `unsettled`: the consumer settles
+    /// what it gets, if that is not a QoS 0 message of a session.
     fn take_entry(
         &mut self,
         id: QueueId,
         entry: u64,
         consumer: ConsumerKey,
         unsettled: bool,
-    ) -> Option<(Taken, Located)> {
+    ) -> Option<Taken> {
         if self.is_expired(id, entry) {
             self.discard(id, &[entry], DeathReason::Expired);
             self.conclude_frame();
             return None;
         }
         let queue = self.state.queues.get_mut(&id)?;
-        let mut delivery = Delivery {
+        let returned_count = queue.returned.get(&entry).copied().unwrap_or(0);
+        let policy = queue.policy.as_ref();
+        let (delivery_count, acquired_count) = match policy.filter(|told| told.counts_deliveries) {
+            None => (None, None),
+            Some(policy) if policy.retry.is_some() => {
+                (Some(queue.failures(entry)), Some(returned_count))
+            }
+            Some(_) => (Some(returned_count), None),
+        };
+        let delivery = |message: Message| Delivery {
             consumer,
             queue: id,
             entry: EntryId(entry),
             unsettled,
-            redelivered: false,
-            returned_count: queue.returned.get(&entry).copied().unwrap_or(0),
+            redelivered: returned_count > 0,
+            returned_count,
             qos: 1,
             retained: false,
             by_root: false,
-            delivery_count: None,
-            message: nothing(),
-            acquired_count: None,
+            delivery_count,
+            message,
+            acquired_count,
         };
-        if let Some(policy) = &queue.policy
-            && policy.counts_deliveries
-        {
-            delivery.delivery_count = Some(delivery.returned_count);
-            if policy.retry.is_some() {
-                delivery.delivery_count = Some(queue.failures(entry));
-                delivery.acquired_count = Some(delivery.returned_count);
-            }
-        }
         // What came to the queue before times were decided, or passes it unheld, has its own only.
         let timed = queue.deadline(entry).is_some();
         let rank = queue.took(entry);
@@ -243,26 +235,39 @@ impl Shard {
                 queue.forget(entry, entry);
                 return None;
             }
-            delivery.redelivered = delivery.returned_count > 0;
-            delivery.qos = kept.qos;
-            delivery.by_root = by_root(queue, &kept.message);
-            delivery.retained = kept.retained;
-            let located = match kept.original {
-                None => Located::Here(kept.message.clone()),
-                Some(original) => self.locate_kept(original),
+            let by_root = by_root(queue, &kept.message);
+            let unsettled = unsettled && (kept.qos > 0 || queue.kind == QueueKind::Classic);
+            let (qos, retained, original) = (kept.qos, kept.retained, kept.original);
+            let (message, memory) = if unsettled {
+                (kept.message.clone(), Some(kept))
+            } else {
+                queue.forget(entry, entry);
+                (kept.message, None)
             };
-            let taken = Taken {
+            let (message, cold) = match original.map(|original| self.locate_kept(original)) {
+                None => (message, None),
+                Some(Located::Here(message)) => (message, None),
+                Some(Located::Cold(record)) => (message, Some(Box::new(record))),
+            };
+            let delivery = Delivery {
+                unsettled,
+                qos,
+                retained,
+                by_root,
+                ..delivery(message)
+            };
+            return Some(Taken {
                 delivery,
-                memory: Some(kept),
+                memory,
                 rank,
-            };
-            return Some((taken, located));
+                cold,
+            });
         }
         queue.ready.remove(entry);
-        delivery.redelivered = delivery.returned_count > 0 || entry < queue.suspect_below;
+        let redelivered = returned_count > 0 || entry < queue.suspect_below;
         queue.delivered_below = queue.delivered_below.max(entry + 1);
         let durable = queue.durable();
-        let mut located = self.locate(entry);
+        let located = self.locate(entry);
         if let Located::Here(message) = &located
             && !timed
             && expired(message, self.now.unix_ms)
@@ -275,23 +280,28 @@ impl Shard {
         if !unsettled {
             self.acknowledge(id, entry);
         }
-        delivery.retained = self.state.copied_retained(entry);
+        let retained = self.state.copied_retained(entry);
         let queue = self.state.queues.get(&id)?;
-        match &mut located {
-            Located::Here(message) => {
-                if let Some(envelope) = message.envelope() {
-                    delivery.qos = published_qos(envelope);
-                }
-                delivery.by_root = by_root(queue, message);
+        let (message, cold) = match located {
+            Located::Here(message) => (message, None),
+            Located::Cold(record) => {
+                let reached = Reached::of(queue);
+                (nothing(), Some(Box::new(ColdRecord { reached, ..record })))
             }
-            Located::Cold(record) => record.reached = Reached::of(queue),
-        }
-        let taken = Taken {
+        };
+        let delivery = Delivery {
+            redelivered,
+            qos: message.envelope().map_or(1, published_qos),
+            retained,
+            by_root: by_root(queue, &message),
+            ..delivery(message)
+        };
+        Some(Taken {
             delivery,
             memory: None,
             rank,
-        };
-        Some((taken, located))
+            cold,
+        })
     }
 
     /// Where the record of a retained message lies. What a Kafka client wrote is in memory as a whole batch only.
@@ -344,7 +354,7 @@ pub(crate) fn published_qos(envelope: &Envelope) -> u8 {
 }
 
 /// Does an AMQP queue have this message by a binding of `amq.topic` alone?
-fn by_root(queue: &Queue, message: &Message) -> bool {
+pub(super) fn by_root(queue: &Queue, message: &Message) -> bool {
     queue.kind == QueueKind::Classic
         && queue.bound_to.contains(&b"amq.topic"[..])
         && message.envelope().is_some_and(|envelope| {

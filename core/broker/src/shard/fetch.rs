@@ -1,7 +1,7 @@
 //! Reading logs: at once where there is enough, parked where there is not.
 
 use crate::api::*;
-use crate::server::{ColdBatch, ColdFetched, Parcel};
+use crate::server::{ColdBatch, ColdFetched, ColdOffset, Parcel};
 use crate::shard::{Outcome, Shard};
 use crate::state::partition::Partition;
 
@@ -283,8 +283,7 @@ impl Shard {
                     return Outcome::Durable(Ok(Reply::Offset(none)));
                 }
                 // Timestamps lie in the batches: their readers look, not the sequencer.
-                let job = Parcel::ColdOffset {
-                    correlation,
+                let job = ColdOffset {
                     at,
                     partition: partition.key,
                     files: match at {
@@ -302,6 +301,7 @@ impl Shard {
                     ),
                     leader_epoch: i32::try_from(self.state.epoch).unwrap_or(-1),
                 };
+                let job = Parcel::ColdOffset(correlation, Box::new(job));
                 self.send_parcel(client, job, 0);
                 Outcome::Later
             }

@@ -308,7 +308,10 @@ impl Shard {
             position: None,
         };
         for (index, queue, qos) in memory {
-            self.enqueue_memory(queue, message(index), qos, false);
+            let message = message(index);
+            if !self.hand_over(queue, &message, qos) {
+                self.enqueue_memory(queue, message, qos, false);
+            }
         }
         for (index, queue) in refused {
             self.discard_message(queue, &message(index), DeathReason::MaxLen);

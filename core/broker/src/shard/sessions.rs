@@ -2,7 +2,7 @@
 
 use crate::api::*;
 use crate::event::Event as Decision;
-use crate::server::{ColdRecord, Parcel};
+use crate::server::{ColdRecord, ColdSession, Parcel};
 use crate::shard::dispatch::Located;
 use crate::shard::release::Effect;
 use crate::shard::space::WILL_RETRY_MS;
@@ -490,11 +490,12 @@ fn session_parcel(
 ) -> Parcel {
     if cold.is_empty() {
         let result = Ok(Reply::Session(Box::new(opened)));
-        Parcel::Event(Event::Reply {
-            correlation,
-            result,
-        })
+        Parcel::Event(Event::reply(correlation, result))
     } else {
-        Parcel::ColdSession(correlation, Box::new(opened), cold)
+        let session = ColdSession {
+            opened: Box::new(opened),
+            records: cold,
+        };
+        Parcel::ColdSession(correlation, Box::new(session))
     }
 }

@@ -81,6 +81,21 @@ impl Shard {
         }
     }
 
+    /// Whose turn it is in an empty queue, if that consumer can take an entry at once.
+    pub(crate) fn idle_turn(&mut self, id: QueueId) -> Option<Who> {
+        let queue = self.state.queues.get_mut(&id)?;
+        if queue.consumers.is_empty() {
+            return None;
+        }
+        let who = queue.consumers.front()?;
+        let consumer = queue.consumers.get(&who)?;
+        if stopped(consumer, self.clients.get(&who.0)).is_some() {
+            return None;
+        }
+        queue.consumers.rotate();
+        Some(who)
+    }
+
     /// Notes what a consumer waits for, so that it is offered a turn when that has come.
     fn set_aside(&mut self, id: QueueId, who: Who, stop: Stop) {
         let Some(queue) = self.state.queues.get_mut(&id) else {

@@ -327,7 +327,7 @@ impl World {
         self.note_safe();
         let mut keyed = Vec::new();
         for peer in &mut self.peers {
-            let mut parcels = Vec::new();
+            let mut parcels = VecDeque::new();
             if peer.mailbox.try_take(&mut parcels) {
                 keyed.extend(parcels.iter().filter_map(delivered_entry));
                 for parcel in &parcels {
@@ -349,7 +349,7 @@ impl World {
 /// Does a parcel say that the server has given up?
 fn gives_up(parcel: &Parcel) -> bool {
     match parcel {
-        Parcel::Event(Event::Reply { result, .. }) => *result == Err(Refusal::ShardLost),
+        Parcel::Event(Event::Reply { result, .. }) => **result == Err(Refusal::ShardLost),
         Parcel::Event(event) => *event == Event::ShardLost,
         _ => false,
     }

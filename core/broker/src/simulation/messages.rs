@@ -139,7 +139,7 @@ pub(super) fn delivered(message: &Message) -> Option<u64> {
         timestamp: 0,
         log_append_time: None,
     };
-    let record = Record::parse(&body, &base).ok()?;
+    let record = Record::parse(body, &base).ok()?;
     let id = number(record.value?)?;
     let envelope = message.envelope()?;
     if envelope.provenance == Provenance::Kafka {

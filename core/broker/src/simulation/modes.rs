@@ -13,9 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The entry that a parcel delivers.
 pub(super) fn delivered_entry(parcel: &Parcel) -> Option<(QueueId, EntryId)> {
     match parcel {
-        Parcel::Event(Event::Delivery(delivery)) | Parcel::ColdDelivery(delivery, _) => {
-            Some((delivery.queue, delivery.entry))
-        }
+        Parcel::Delivery(delivery) => Some((delivery.queue, delivery.entry)),
+        Parcel::ColdDelivery(delivery, _) => Some((delivery.queue, delivery.entry)),
         _ => None,
     }
 }

@@ -160,11 +160,14 @@ impl Peer {
     pub(super) fn check_not_early(&self, parcel: &Parcel, synced: Lsn) {
         let Parcel::Event(Event::Reply {
             correlation,
-            result: Ok(_),
+            result,
         }) = parcel
         else {
             return;
         };
+        if result.is_err() {
+            return;
+        }
         if let Some(asked) = self.pending.get(correlation) {
             let needs = asked.decided_after + Lsn::from(asked.writes);
             assert!(
@@ -260,7 +263,7 @@ impl World {
                     );
                     peer.answered = correlation;
                 }
-                self.answered(at, asked.what, result);
+                self.answered(at, asked.what, *result);
             }
             Event::Delivery(delivery) => self.delivered(at, &delivery),
             Event::SessionTakenOver(session) => self.taken_over(at, session),

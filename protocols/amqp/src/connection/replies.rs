@@ -25,7 +25,7 @@ impl AmqpSession {
             Event::Reply {
                 correlation,
                 result,
-            } => self.on_answer(now, correlation, result, out),
+            } => self.on_answer(now, correlation, *result, out),
             Event::Delivery(delivery) => {
                 if let Phase::Open(open) = &mut self.phase {
                     open.deliver(&delivery, out);

@@ -136,10 +136,7 @@ impl Pair {
     /// The broker answers the oldest command that was not looked at.
     fn answer(&mut self, result: Result<Reply, Refusal>) -> Command {
         let (correlation, command) = self.commands.remove(0);
-        self.event(Event::Reply {
-            correlation,
-            result,
-        });
+        self.event(Event::reply(correlation, result));
         command
     }
 

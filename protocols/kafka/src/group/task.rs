@@ -193,6 +193,7 @@ impl<C: Client> Task<C> {
         else {
             return;
         };
+        let result = *result;
         if correlation == LOADING {
             self.load(result);
             return;

@@ -11,17 +11,19 @@ fn bytes(text: &'static [u8]) -> Bytes {
 }
 
 fn kafka(topic: &'static [u8], key: Option<&'static [u8]>) -> Bytes {
-    topic_of(&Address::Kafka {
+    let address = Address::Kafka {
         topic: bytes(topic),
         key: key.map(bytes),
-    })
+    };
+    Bytes::from(topic_of(&address).into_owned())
 }
 
 fn amqp(exchange: &'static [u8], routing_key: &'static [u8]) -> Bytes {
-    topic_of(&Address::Amqp {
+    let address = Address::Amqp {
         exchange: bytes(exchange),
         routing_key: bytes(routing_key),
-    })
+    };
+    Bytes::from(topic_of(&address).into_owned())
 }
 
 #[test]
@@ -105,7 +107,9 @@ fn message(provenance: Provenance, mapped: u16, headers: &[(&[u8], Option<&[u8]>
 
 fn properties(message: &Message) -> Vec<Property> {
     let view = view(message, Version::V5).unwrap();
-    Properties::from_validated(view.forward).iter().collect()
+    Properties::from_validated(Bytes::from(view.forward.into_owned()))
+        .iter()
+        .collect()
 }
 
 #[test]
@@ -207,9 +211,9 @@ fn what_mqtt_wrote_comes_back_as_the_bytes_it_was() {
         position: None,
     };
     let view = view(&message, Version::V5).unwrap();
-    assert_eq!(view.topic, "t/u");
-    assert_eq!(view.payload, "payload");
-    assert_eq!(view.forward, *forward.block());
+    assert_eq!(*view.topic, *b"t/u");
+    assert_eq!(view.payload, b"payload");
+    assert_eq!(*view.forward, **forward.block());
     assert!(view.retain && is_published_by(message.envelope().unwrap(), &bytes(b"client")));
     // For others they are headers: the mapped ones first, the user's behind them in order.
     let body = message.record_bytes().unwrap();
@@ -218,7 +222,7 @@ fn what_mqtt_wrote_comes_back_as_the_bytes_it_was() {
         timestamp: 7,
         log_append_time: None,
     };
-    let record = Record::parse(&body, &base).unwrap();
+    let record = Record::parse(body, &base).unwrap();
     let names: Vec<_> = record.headers().map(|header| header.key.to_vec()).collect();
     assert_eq!(names, [&b"content-type"[..], b"correlation-id", b"a", b"a"]);
     assert_eq!(message.envelope().unwrap().property_headers, 2);

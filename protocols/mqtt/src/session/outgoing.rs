@@ -9,7 +9,7 @@ use super::in_flight::{Exchanges, Stage};
 use super::subscriptions::Delivered;
 use super::{Awaited, End, Open};
 use crate::codec::{Ack, OutgoingPublish, PacketType, ReasonCode, Violation};
-use crate::mapping::{self, View};
+use crate::mapping;
 use omnilog_broker::{
     Command, ConsumerKey, Delivery, EntryId, InFlight, OutgoingStage, Provenance, QueueId,
     SessionStep, Settle, Settlement,
@@ -352,8 +352,7 @@ impl Open {
             }
         }
         publish.put_head(version, out.buffer());
-        let View { payload, .. } = view;
-        out.put_bytes(payload);
+        out.put_part(&delivery.message.stored.batch, view.payload);
         true
     }
 

@@ -126,10 +126,7 @@ impl Pair {
 
     /// The broker answers.
     fn reply(&mut self, correlation: u64, result: Result<Reply, Refusal>) {
-        self.event(Event::Reply {
-            correlation,
-            result,
-        });
+        self.event(Event::reply(correlation, result));
     }
 
     /// The broker answers the oldest command that was not looked at.

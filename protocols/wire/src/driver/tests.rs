@@ -246,10 +246,7 @@ impl Peer {
 }
 
 fn done(correlation: u64) -> Event {
-    Event::Reply {
-        correlation,
-        result: Ok(Reply::Done),
-    }
+    Event::reply(correlation, Ok(Reply::Done))
 }
 
 /// Lets every other task run until all wait for time or bytes.

@@ -7,7 +7,7 @@
 )]
 
 use crate::api::*;
-use crate::server::{Input, Mailbox, Parcel, read};
+use crate::server::{Input, Mailbox, read};
 use crate::shard::{Now, Shard};
 use bytes::Bytes;
 use omnilog_ledger::sim::{SimClock, SimFiles};
@@ -121,7 +121,7 @@ impl Bench {
         assert_eq!(self.shard.failure(), None);
         while self.syncer.step() {}
         self.shard.step(now, &mut inputs);
-        let mut parcels: Vec<Parcel> = Vec::new();
+        let mut parcels = std::collections::VecDeque::new();
         if self.mailbox.try_take(&mut parcels) {
             for parcel in parcels {
                 self.heard.push(read(parcel, &*self.reader));
@@ -150,7 +150,7 @@ impl Bench {
                 let Event::Reply { result, .. } = self.heard.swap_remove(at) else {
                     unreachable!()
                 };
-                return result;
+                return *result;
             }
             self.step(Vec::new());
         }

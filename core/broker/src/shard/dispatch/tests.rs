@@ -13,6 +13,7 @@ use bytes::Bytes;
 use omnilog_ledger::sim::SimFiles;
 use omnilog_ledger::{JournalOptions, LocalJournal, ShardId, Syncer};
 use omnilog_record::{BatchBuilder, BatchOptions, Header, NewRecord, Pieces};
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -161,9 +162,9 @@ impl Bench {
 
     /// Deliveries that a client has got since this was last asked.
     fn delivered(&self, client: usize) -> usize {
-        let mut parcels = Vec::new();
+        let mut parcels = VecDeque::new();
         self.mailboxes[client].try_take(&mut parcels);
-        let is_delivery = |parcel: &&Parcel| matches!(parcel, Parcel::Event(Event::Delivery(_)));
+        let is_delivery = |parcel: &&Parcel| matches!(parcel, Parcel::Delivery(_));
         parcels.iter().filter(is_delivery).count()
     }
 
@@ -222,10 +223,10 @@ fn a_connection_is_behind_until_it_has_settled_what_it_was_given() {
     bench.now_ms = 5_000;
     bench.step(Vec::new());
     assert!(bench.is_behind(0), "it has settled nothing");
-    let mut parcels = Vec::new();
+    let mut parcels = VecDeque::new();
     bench.mailboxes[0].try_take(&mut parcels);
     let entries = parcels.iter().filter_map(|parcel| match parcel {
-        Parcel::Event(Event::Delivery(delivery)) => Some((delivery.queue, delivery.entry)),
+        Parcel::Delivery(delivery) => Some((delivery.queue, delivery.entry)),
         _ => None,
     });
     let settle = Settle {

@@ -8,13 +8,13 @@
 )]
 
 use crate::api::*;
-use crate::server::{Input, Mailbox, Parcel, read, read_message};
+use crate::server::{Input, Mailbox, read, read_message};
 use crate::shard::{Now, Shard};
 use bytes::Bytes;
 use omnilog_ledger::sim::{SimClock, SimFiles};
 use omnilog_ledger::{Env, Journal, JournalOptions, LocalJournal, SectionReader, ShardId, Syncer};
 use omnilog_record::{BatchBuilder, BatchOptions, Header, NewRecord, Pieces};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,7 +166,7 @@ impl Bench {
             }
         }
         for (client, mailbox) in &self.mailboxes {
-            let mut parcels: Vec<Parcel> = Vec::new();
+            let mut parcels = VecDeque::new();
             mailbox.try_take(&mut parcels);
             let events = parcels
                 .into_iter()
@@ -339,7 +339,7 @@ fn value(delivery: &Delivery) -> String {
         timestamp: 0,
         log_append_time: None,
     };
-    let record = omnilog_record::Record::parse(&body, &base).unwrap();
+    let record = omnilog_record::Record::parse(body, &base).unwrap();
     String::from_utf8_lossy(record.value.unwrap()).into_owned()
 }
 
@@ -649,7 +649,7 @@ fn a_queue_with_messages_that_wait_is_not_empty() {
     let Some(Event::Reply { result, .. }) = refused else {
         panic!("{refused:?}")
     };
-    assert!(matches!(result, Err(Refusal::NotEmpty(_))), "{result:?}");
+    assert!(matches!(*result, Err(Refusal::NotEmpty(_))), "{result:?}");
     assert_eq!(bench.ask(1, delete(false)), Reply::Count(1));
     bench.pass(5000);
 }

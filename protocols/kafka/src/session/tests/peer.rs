@@ -118,10 +118,7 @@ impl Peer {
         correlation: u64,
         result: Result<Reply, Refusal>,
     ) -> Result<(), ConnectionError> {
-        let event = Event::Reply {
-            correlation,
-            result,
-        };
+        let event = Event::reply(correlation, result);
         self.session.on_event(self.now, event, &mut self.out)
     }
 
