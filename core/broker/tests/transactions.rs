@@ -76,6 +76,7 @@ impl Writer {
         self.write_as(peer, partition, value, true).await
     }
 
+    /// Writes one batch: a record for each part of the value between commas.
     async fn write_as(
         &mut self,
         peer: &mut Peer,
@@ -92,13 +93,17 @@ impl Writer {
             ..BatchOptions::default()
         });
         let headers: [Header<'_>; 0] = [];
-        let record = NewRecord {
-            timestamp: now_ms(),
-            key: None,
-            value: Some(Pieces::One(value.as_bytes())),
-            headers,
-        };
-        builder.append(&record).unwrap();
+        let mut count = 0;
+        for value in value.split(',') {
+            let record = NewRecord {
+                timestamp: now_ms(),
+                key: None,
+                value: Some(Pieces::One(value.as_bytes())),
+                headers,
+            };
+            builder.append(&record).unwrap();
+            count += 1;
+        }
         let append = Append {
             topic: topic("orders"),
             partition,
@@ -109,7 +114,7 @@ impl Writer {
         };
         match peer.ask(Command::Append(append)).await? {
             Reply::Appended(appended) => {
-                *sequence += 1;
+                *sequence += count;
                 Ok(appended.base_offset)
             }
             other => panic!("{other:?}"),
@@ -469,5 +474,31 @@ async fn records_may_be_deleted_past_an_open_transaction() {
     assert_eq!(latest(&mut peer, true).await, 1);
     writer.end(&mut peer, false).await.unwrap();
     assert_eq!(latest(&mut peer, true).await, 3);
+    stop(running).await;
+}
+
+#[tokio::test]
+async fn queues_get_nothing_open_of_a_batch_within_which_the_log_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path());
+    let mut peer = Peer::join(&running);
+    create(&mut peer, "orders").await;
+    peer.declare("orders").await;
+    peer.consume("orders").await;
+    let mut writer = init(&mut peer, "writer", 60_000).await;
+    writer.enlist(&mut peer).await.unwrap();
+    writer.write(&mut peer, 0, "one,two,three").await.unwrap();
+    let delete = Command::DeleteRecords(topic("orders"), 0, 1);
+    peer.ask(delete).await.unwrap();
+    // Whatever is read for links is looked at when there is news.
+    peer.append("orders", b"k", "plain").await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let early = peer.events.iter();
+    let early = early.filter(|event| matches!(event, Event::Delivery(_)));
+    assert_eq!(early.count(), 0, "what is open is delivered");
+    writer.end(&mut peer, true).await.unwrap();
+    for expected in ["two", "three", "plain"] {
+        assert_eq!(value(&peer.delivery().await.message), expected);
+    }
     stop(running).await;
 }

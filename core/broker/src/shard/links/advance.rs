@@ -86,6 +86,10 @@ impl Shard {
         if start < log_start {
             self.pass(key, id, start, log_start, durable);
         }
+        // What was read may all be out of the log by now.
+        if log_start >= pulled.next_offset {
+            return;
+        }
         let room = self
             .state
             .queues
@@ -117,6 +121,10 @@ impl Shard {
                 let Some(qos) = route.granted(id) else {
                     continue;
                 };
+                // The log may begin within a batch that is not decided yet: the rest of it comes later.
+                if *offset >= pulled.next_offset {
+                    break;
+                }
                 // What retention has passed meanwhile may be gone from the files.
                 if *offset < start.max(log_start) || batch.routed && *offset >= routed_from {
                     continue;
