@@ -302,6 +302,80 @@ def delivery_limit(target):
     connection.close()
 
 
+@case("pika/delayed_retry")
+def delayed_retry(target):
+    connection, channel = channel_of(target)
+    channel.confirm_delivery()
+    retry = {"delayed_retry_type": "all", "delayed_retry_min": 300, "delayed_retry_max": 700}
+    queue, dead = with_dead_letters(channel, target, "q", queue_type="quorum", delivery_limit=3, **retry)
+    channel.basic_publish("", queue, b"fails", LASTING)
+    channel.basic_publish("", queue, b"next", LASTING)
+    waits, counts = [], []
+    given_back = None
+    for _ in range(4):
+        [(method, properties, body)] = take(channel, queue, 1, auto_ack=False)
+        equal(body, b"fails", "it has its old place")
+        if given_back is not None:
+            waits.append(time.monotonic() - given_back)
+            true(method.redelivered, "it comes again")
+        headers = properties.headers or {}
+        counts.append((headers.get("x-delivery-count"), headers.get("x-acquired-count")))
+        given_back = time.monotonic()
+        channel.basic_reject(method.delivery_tag, requeue=True)
+        if len(counts) == 1:
+            # What comes behind it is delivered meanwhile.
+            [(method, _, body)] = take(channel, queue, 1, auto_ack=False)
+            equal(body, b"next", "the next one")
+            channel.basic_ack(method.delivery_tag)
+    equal(counts, [(0, 0), (1, 1), (2, 2), (3, 3)], "x-delivery-count and x-acquired-count")
+    for waited, least in zip(waits, (0.3, 0.6, 0.7)):
+        true(least - 0.01 <= waited < least + 2, f"waited {waits}")
+    [(_, properties, body)] = take(channel, dead, 1)
+    equal((body, deaths(properties)[0][:3]), (b"fails", (queue, "delivery_limit", 1)), "why it died")
+    empty(channel, dead, "it died once")
+    # basic.nack is no failure: it waits the shortest time, and uses up nothing.
+    channel.basic_publish("", queue, b"nacked", LASTING)
+    for turn in range(5):
+        [(method, properties, _)] = take(channel, queue, 1, auto_ack=False)
+        headers = properties.headers or {}
+        equal((headers.get("x-delivery-count"), headers.get("x-acquired-count")), (0, turn), "counts")
+        given_back = time.monotonic()
+        channel.basic_nack(method.delivery_tag, requeue=True)
+        empty(channel, queue, "it waits")
+        wait_for(lambda: count(channel, queue) == 1, "it comes back")
+        waited = time.monotonic() - given_back
+        true(0.29 <= waited < 2.3, f"waited {waited}")
+    # The end of a connection is one.
+    other, its = channel_of(target)
+    take(its, queue, 1, auto_ack=False)
+    other.close()
+    empty(channel, queue, "what its consumer failed at waits")
+    [(_, properties, _)] = take(channel, queue, 1)
+    equal(properties.headers["x-delivery-count"], 1, "x-delivery-count")
+    channel.queue_delete(queue)
+    channel.queue_delete(dead)
+    connection.close()
+
+
+@case("pika/delayed_retry_of_what")
+def delayed_retry_of_what(target):
+    connection, channel = channel_of(target)
+    for durable in (True, False):
+        for kind, waits in (("failed", (True, False)), ("returned", (False, True)), ("disabled", (False, False))):
+            retry = {"delayed_retry_type": kind, "delayed_retry_min": 400, "delayed_retry_multiplier": 1}
+            queue = declare(channel, target.name(f"{kind}{durable}"), durable, **retry)
+            for give_back, waits in zip((channel.basic_reject, channel.basic_nack), waits):
+                channel.basic_publish("", queue, b"x", LASTING)
+                [(method, _, _)] = take(channel, queue, 1, auto_ack=False)
+                given_back = time.monotonic()
+                give_back(method.delivery_tag, requeue=True)
+                take(channel, queue, 1)
+                waited = time.monotonic() - given_back
+                true((waited > 0.39) == waits, f"{kind}: {give_back.__name__} waited {waited}")
+            channel.queue_delete(queue)
+    connection.close()
+
+
 @case("pika/queue_arguments")
 def queue_arguments(target):
     connection = connect(target)
@@ -322,6 +396,20 @@ def queue_arguments(target):
     refused(406, max_length_bytes="many")
     refused(406, overflow="drop-tail")
     refused(406, dead_letter_routing_key="k")
+    refused(406, delayed_retry_type="sometimes", delayed_retry_min=1)
+    refused(406, delayed_retry_type="all")
+    refused(406, delayed_retry_type="all", delayed_retry_min=-1)
+    refused(406, delayed_retry_type="all", delayed_retry_min="1")
+    refused(406, delayed_retry_type="all", delayed_retry_min=1, delayed_retry_multiplier=0)
+    refused(406, delayed_retry_min=1)
+    refused(406, delayed_retry_max=1)
+    channel = connection.channel()
+    retry = {"delayed_retry_type": "all", "delayed_retry_min": 1, "delayed_retry_max": 9}
+    queue = declare(channel, target.name("q"), **retry)
+    for other in ({"delayed_retry_max": 8}, {"delayed_retry_type": "failed"}, {"delayed_retry_multiplier": 2}):
+        refused(406, **{**retry, **other})
+    declare(connection.channel(), queue, **retry)
+    connection.channel().queue_delete(queue)
     channel = connection.channel()
     queue = declare(channel, target.name("q"), max_length=5)
     refused(406, max_length=6)

@@ -386,6 +386,35 @@ def session_competes(target):
     connection.close()
 
 
+@case("names/session_gives_back_to_a_queue")
+def session_gives_back(target):
+    """`$queue/q` of a queue that tries again later: what a session's connection left waits before others get it."""
+    name = target.name("q")
+    connection, channel = channel_of(target)
+    retry = {"x-delayed-retry-type": "failed", "x-delayed-retry-min": 800, "x-delivery-limit": 1}
+    channel.queue_declare(name, durable=True, arguments=retry)
+    for turn in range(2):
+        peer = Peer(target, client_id=name, version=V5, clean=True)
+        peer.client.manual_ack_set(True)
+        peer.subscribe((f"$queue/{name}", 1))
+        if turn == 0:
+            channel.basic_publish("", name, b"fails", pika.BasicProperties(delivery_mode=2))
+        equal(peer.take(1)[0].payload, b"fails", "the session has it")
+        began = time.monotonic()
+        peer.close()
+        if turn == 1:
+            break
+        method, _, _ = channel.basic_get(name, auto_ack=True)
+        equal(method, None, "it waits")
+        while channel.queue_declare(name, passive=True).method.message_count == 0:
+            true(time.monotonic() < began + 10, "it comes back")
+            connection.process_data_events(0.05)
+        true(time.monotonic() > began + 0.75, "not before its time")
+    connection.process_data_events(1)
+    equal(channel.queue_delete(name).method.message_count, 0, "the limit ends it")
+    connection.close()
+
+
 @case("names/keys_share_a_queue")
 def keys_share(target):
     """`x-key-shared`: a routing key's messages go to one consumer while it has any of them."""

@@ -33,6 +33,8 @@ pub(super) fn cases() -> Vec<Case> {
         "pika/dead_letters_of_refusals",
         "pika/dead_letters_go_round",
         "pika/delivery_limit",
+        "pika/delayed_retry",
+        "pika/delayed_retry_of_what",
         "pika/queue_arguments",
         "pika/random_topologies",
         "pika/x_match_is_checked",

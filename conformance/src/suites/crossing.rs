@@ -18,6 +18,7 @@ pub(super) fn cases() -> Vec<Case> {
         "names/provenance",
         "names/one_name_three_readers",
         "names/session_competes_for_a_queue",
+        "names/session_gives_back_to_a_queue",
         "names/keys_share_a_queue",
     ]
     .map(|name| driver("crossing", ALL, Client::Python, name))
