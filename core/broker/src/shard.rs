@@ -24,6 +24,7 @@ mod limits;
 mod links;
 mod listing;
 mod open;
+mod pieces;
 mod placement;
 mod pressure;
 mod publish;
@@ -171,6 +172,8 @@ pub(crate) struct Shard {
     behind: Vec<ClientId>,
     /// Topics whose records are retained messages.
     tables: tables::Tables,
+    /// What is being decided must be in one frame.
+    in_one_frame: bool,
     /// Sees the state as of each frame.
     #[cfg(test)]
     pub(crate) witness: Option<Witness>,

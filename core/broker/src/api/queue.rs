@@ -180,6 +180,8 @@ pub enum Settlement {
     /// Back to its original place, as its consumer failed at it (AMQP `basic.reject` with requeue, a channel's end):
     /// it differs from [`Settlement::Requeue`] where the queue tries again later.
     Fail,
+    /// Back to its original place, as its consumer never got it: it counts as not delivered.
+    Undelivered,
 }
 
 /// Settling deliveries. Unknown entries are passed over.

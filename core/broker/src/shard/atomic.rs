@@ -27,6 +27,13 @@ impl Shard {
             .iter()
             .map(|command| match command {
                 Command::Publish(publish) => publish.batch.len() + 512,
+                Command::Settle(settle) if settle.settlement != Settlement::Ack => settle
+                    .entries
+                    .iter()
+                    .filter(|(queue, _)| self.dead_letters_of(*queue))
+                    .map(|(queue, entry)| 64 + self.entry_bytes(*queue, entry.0))
+                    .sum(),
+                Command::Settle(settle) => 64 + 16 * settle.entries.len(),
                 _ => 64,
             })
             .sum();
@@ -53,6 +60,23 @@ impl Shard {
         }
         // Acknowledgements gathered so far have a frame of their own; this one's go into its own.
         self.flush_acked(true);
+        self.in_one_frame = true;
+        let done = self.atomically(client, namespace, commands);
+        self.in_one_frame = false;
+        let outcomes = done?;
+        self.flush_acked(true);
+        Ok(Reply::Published(Published {
+            outcomes,
+            duplicate: false,
+        }))
+    }
+
+    fn atomically(
+        &mut self,
+        client: ClientId,
+        namespace: NamespaceId,
+        commands: Vec<Command>,
+    ) -> Result<Vec<Routed>, Refusal> {
         let mut outcomes = Vec::new();
         for command in commands {
             match command {
@@ -72,10 +96,6 @@ impl Shard {
                 _ => {}
             }
         }
-        self.flush_acked(true);
-        Ok(Reply::Published(Published {
-            outcomes,
-            duplicate: false,
-        }))
+        Ok(outcomes)
     }
 }

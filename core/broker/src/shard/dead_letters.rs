@@ -92,6 +92,10 @@ impl Shard {
         let letters = self.dead_letters_of(id);
         let mut gone = Vec::new();
         for &entry in entries {
+            if letters && self.is_crowded(id, entry) {
+                self.remove_entries(id, &std::mem::take(&mut gone));
+                self.conclude_frame();
+            }
             let Some(queue) = self.state.queues.get_mut(&id) else {
                 return;
             };
@@ -190,6 +194,7 @@ impl Shard {
                 return;
             };
             self.bury(id, next.entry, next.reason, next.message.flatten());
+            self.conclude_frame();
         }
     }
 
@@ -274,6 +279,13 @@ impl Shard {
             return;
         };
         envelope.range = range;
+        if !self.fits_frame(batch.len()) {
+            tracing::error!(
+                queue = id.0,
+                "a dead letter does not fit into a frame, and is lost"
+            );
+            return;
+        }
         let record = PublishRecord::of(envelope);
         let deaths = vec![(0, Arc::new(deaths))];
         self.stats.dead_letters += 1;

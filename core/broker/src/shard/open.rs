@@ -176,6 +176,7 @@ impl Shard {
             may_dispatch: 0,
             behind: Vec::new(),
             tables: Default::default(),
+            in_one_frame: false,
             #[cfg(test)]
             witness: None,
         };

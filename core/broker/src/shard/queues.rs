@@ -3,6 +3,7 @@
 use crate::api::*;
 use crate::event::Event as Decision;
 use crate::shard::Shard;
+use crate::shard::pieces::PIECE;
 use crate::shard::ranks::check_modes;
 use crate::state::exchange::argument;
 use bytes::Bytes;
@@ -203,8 +204,12 @@ impl Shard {
         queue.memory_bytes = 0;
         let runs: Vec<(u64, u64)> = queue.ready.iter_runs().collect();
         let durable = queue.durable();
-        if !runs.is_empty() {
+        for piece in runs.chunks(PIECE) {
+            let runs = piece.to_vec();
             self.record_if(durable, &Decision::Removed { queue: id, runs });
+            if !self.fits_frame(self.journal.frame_bytes_max() / 2) {
+                self.conclude_frame();
+            }
         }
         Ok(Reply::Count(count))
     }

@@ -4,6 +4,7 @@
 use crate::api::*;
 use crate::event::Event as Decision;
 use crate::shard::Shard;
+use crate::shard::pieces::PIECE;
 use crate::state::queue::Lease;
 use crate::state::retries::Schedule;
 
@@ -107,7 +108,7 @@ impl Shard {
     }
 
     /// Puts an entry back to its original place; returns how often it has come back, if that counts.
-    fn give_back(
+    pub(super) fn give_back(
         &mut self,
         id: QueueId,
         entry: EntryId,
@@ -136,11 +137,15 @@ impl Shard {
 
     /// A connection is gone: what it had of this queue goes back.
     pub(crate) fn requeue_of(&mut self, client: ClientId, id: QueueId) {
-        self.requeue_but(client, id, &[]);
+        self.requeue_all(client, id, &[], true);
     }
 
-    /// The same, but for these, which stay with it.
+    /// A client wants no more of this queue: what it had goes back, but for these, which stay with it.
     pub(crate) fn requeue_but(&mut self, client: ClientId, id: QueueId, kept: &[EntryId]) {
+        self.requeue_all(client, id, kept, false);
+    }
+
+    fn requeue_all(&mut self, client: ClientId, id: QueueId, kept: &[EntryId], failed: bool) {
         let Some(queue) = self.state.queues.get_mut(&id) else {
             return;
         };
@@ -155,6 +160,12 @@ impl Shard {
         let mut returned = Vec::new();
         self.state.touch_queue(id);
         for entry in entries {
+            if self.is_crowded(id, entry.0) {
+                self.journal_returns(std::mem::take(&mut returned));
+                self.conclude_frame();
+            } else if returned.len() >= PIECE {
+                self.journal_returns(std::mem::take(&mut returned));
+            }
             let Some(lease) = self
                 .state
                 .queues
@@ -168,7 +179,7 @@ impl Shard {
                 // A session that resumes is no second consumer.
                 self.give_back(id, entry, lease, false);
             } else {
-                self.come_back(id, entry, lease, true, &mut returned);
+                self.come_back(id, entry, lease, failed, &mut returned);
             }
         }
         self.journal_returns(returned);

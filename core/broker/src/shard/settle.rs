@@ -2,6 +2,7 @@
 
 use crate::api::*;
 use crate::event::Event as Decision;
+use crate::shard::pieces::PIECE;
 use crate::shard::{Outcome, Shard};
 use crate::state::queue::Lease;
 
@@ -22,6 +23,12 @@ impl Shard {
     pub(crate) fn settle_entries(&mut self, client: ClientId, settle: Settle) {
         let mut returned = Vec::new();
         for (id, entry) in settle.entries {
+            if settle.settlement != Settlement::Ack && self.is_crowded(id, entry.0) {
+                self.journal_returns(std::mem::take(&mut returned));
+                self.conclude_frame();
+            } else if returned.len() >= PIECE {
+                self.journal_returns(std::mem::take(&mut returned));
+            }
             let Some(queue) = self.state.queues.get_mut(&id) else {
                 continue;
             };
@@ -43,6 +50,9 @@ impl Shard {
                 Settlement::Reject => self.refuse(id, entry.0, &lease, DeathReason::Rejected),
                 Settlement::Requeue => self.come_back(id, entry, lease, false, &mut returned),
                 Settlement::Fail => self.come_back(id, entry, lease, true, &mut returned),
+                Settlement::Undelivered => {
+                    self.give_back(id, entry, lease, false);
+                }
             }
             self.mark_dirty(id);
         }

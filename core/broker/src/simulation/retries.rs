@@ -189,7 +189,7 @@ impl Retries {
                         match settle.settlement {
                             Settlement::Requeue => self.comes_back(state, at, false, now_ms),
                             Settlement::Fail => self.comes_back(state, at, true, now_ms),
-                            Settlement::Ack | Settlement::Reject => {}
+                            Settlement::Ack | Settlement::Reject | Settlement::Undelivered => {}
                         }
                     }
                 }

@@ -157,7 +157,11 @@ impl Open {
             // Its channel is gone: what was taken for it goes back.
             match result {
                 Ok(Reply::Got(Some((delivery, _)))) if delivery.unsettled => {
-                    core.settle([(delivery.queue, delivery.entry)], Settlement::Requeue, out);
+                    core.settle(
+                        [(delivery.queue, delivery.entry)],
+                        Settlement::Undelivered,
+                        out,
+                    );
                 }
                 Ok(Reply::Queue(_)) => {
                     if let Awaited::Consuming { key, .. } = what {
@@ -206,7 +210,11 @@ impl Open {
         let Some((channel, consumer_tag)) = known else {
             // The consumer went while the message was on its way.
             if delivery.unsettled {
-                core.settle([(delivery.queue, delivery.entry)], Settlement::Requeue, out);
+                core.settle(
+                    [(delivery.queue, delivery.entry)],
+                    Settlement::Undelivered,
+                    out,
+                );
             }
             return;
         };

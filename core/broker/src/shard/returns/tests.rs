@@ -653,3 +653,102 @@ fn a_queue_with_messages_that_wait_is_not_empty() {
     assert_eq!(bench.ask(1, delete(false)), Reply::Count(1));
     bench.pass(5000);
 }
+
+#[test]
+fn what_was_never_delivered_counts_for_nothing() {
+    for arguments in [limited("all", 0), vec![int("x-delivery-limit", 0)]] {
+        let mut bench = Bench::new();
+        bench.declare("q", true, arguments);
+        bench.publish("q", "", &["1"]);
+        for _ in 0..3 {
+            let delivery = bench.give_back("q", Settlement::Undelivered);
+            assert_eq!((delivery.returned_count, delivery.redelivered), (0, false));
+        }
+        bench.give_back("q", Settlement::Fail);
+        assert!(bench.get("q").is_none(), "one failure is one too many");
+    }
+}
+
+#[test]
+fn many_that_are_due_at_once_come_back_in_several_steps_and_in_order() {
+    let mut bench = Bench::new();
+    bench.declare("q", true, retry("all"));
+    let values: Vec<String> = (0..2500).map(|number| number.to_string()).collect();
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    bench.publish("q", "", &values);
+    bench.connect(2);
+    bench.consume(2, "q", 0);
+    assert_eq!(bench.values(2), values);
+    bench.disconnect(2);
+    assert_eq!(bench.figures("q").deferred, 2500);
+    bench.clock.advance(Duration::from_millis(1000));
+    for left in [1476, 452, 0] {
+        let now = Now {
+            unix_ms: bench.env.clock.now_ms(),
+            monotonic_ms: u64::try_from(bench.env.clock.monotonic().as_millis()).unwrap(),
+        };
+        bench.shard.step(now, &mut Vec::new());
+        let queue = bench.shard.state.queues.values();
+        let waiting: u64 = queue.map(|queue| queue.deferred_count()).sum();
+        assert_eq!(waiting, left);
+        if left > 0 {
+            assert_eq!(bench.shard.next_due_ms(), 0, "the rest comes at once");
+        }
+    }
+    bench.connect(3);
+    bench.consume(3, "q", 0);
+    assert_eq!(bench.values(3), values);
+}
+
+#[test]
+fn many_that_are_refused_expire_or_are_too_many_at_once_take_several_frames() {
+    // A frame of this journal holds some twenty of these.
+    let body = "x".repeat(1000);
+    let values = vec![body.as_str(); 100];
+    let to_dead = [
+        text("x-dead-letter-exchange", ""),
+        text("x-dead-letter-routing-key", "dead"),
+    ];
+    for durable in [true, false] {
+        for tail_bytes_max in [1, 1 << 20] {
+            for more in [
+                None,
+                Some(int("x-message-ttl", 1000)),
+                Some(int("x-delivery-limit", 0)),
+            ] {
+                let mut bench = Bench::with_tail(tail_bytes_max);
+                bench.declare("dead", true, Vec::new());
+                let arguments = to_dead.iter().cloned().chain(more.clone()).collect();
+                bench.declare("q", durable, arguments);
+                bench.publish("q", "", &values);
+                bench.connect(2);
+                let by_time = more
+                    .as_ref()
+                    .is_some_and(|(name, _)| name == "x-message-ttl");
+                if by_time {
+                    bench.pass(1000);
+                } else {
+                    bench.consume(2, "q", 0);
+                    let got = bench.delivered(2);
+                    let settle = Settle {
+                        entries: got.iter().map(|one| (one.queue, one.entry)).collect(),
+                        settlement: match more {
+                            None => Settlement::Reject,
+                            Some(_) => Settlement::Requeue,
+                        },
+                    };
+                    bench.ask(2, Command::Settle(settle));
+                }
+                for _ in 0..100 {
+                    bench.step(Vec::new());
+                }
+                let (left, dead) = (bench.figures("q"), bench.figures("dead").ready);
+                assert_eq!(
+                    (left.ready + left.leased, dead),
+                    (0, 100),
+                    "{durable} {more:?}"
+                );
+            }
+        }
+    }
+}

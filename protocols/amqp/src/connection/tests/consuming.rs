@@ -230,7 +230,7 @@ fn a_consumer_that_the_broker_ended_is_cancelled() {
     ));
     // A delivery on its way goes back.
     pair.event(Event::Delivery(Box::new(delivery(key, 3, sample(b"b")))));
-    assert_eq!(pair.command(), settle(&[3], Settlement::Requeue));
+    assert_eq!(pair.command(), settle(&[3], Settlement::Undelivered));
 }
 
 #[test]
