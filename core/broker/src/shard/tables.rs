@@ -31,6 +31,9 @@ const SAY_AGAIN_MS: u64 = 60_000;
 pub(crate) struct Tables {
     /// Looking for messages that are to be forgotten: the namespace, and from which sequence on.
     forgetting: Option<(usize, u64)>,
+    /// Topics that are read for retained messages once that is done: what is forgotten is theirs, perhaps, and the log
+    /// may not say any more that it is gone.
+    waiting: BTreeSet<TopicId>,
     /// When it was said last that there are too many.
     said_ms: Option<u64>,
 }
@@ -72,6 +75,9 @@ impl Shard {
             let from = partition.kafka_written.then_some(partition.log_start);
             let there = self.state.links.contains_key(&(key, TABLE));
             match (wanted, there, from) {
+                (true, false, Some(_)) if self.tables.forgets() => {
+                    self.tables.waiting.insert(topic);
+                }
                 (true, false, Some(from)) => self.add_link(TABLE, key, from, from),
                 (false, true, _) => {
                     self.record(&Decision::LinkDropped {
@@ -93,12 +99,12 @@ impl Shard {
         let tables = self.state.links.keys().filter(|(_, queue)| *queue == TABLE);
         let linked = tables.filter_map(|(key, _)| self.state.partitions.get(key));
         topics.extend(linked.map(|partition| partition.topic));
-        for topic in topics {
-            self.settle_table(topic);
-        }
         let mut names = self.state.namespaces.iter();
         if names.any(|names| names.retained.has_tables()) {
             self.forget_tables();
+        }
+        for topic in topics {
+            self.settle_table(topic);
         }
         self.finish_frame();
     }
@@ -234,6 +240,10 @@ impl Shard {
         };
         let Some(names) = self.state.namespaces.get(at) else {
             self.tables.forgetting = None;
+            for topic in std::mem::take(&mut self.tables.waiting) {
+                self.settle_table(topic);
+            }
+            self.finish_frame();
             return;
         };
         let namespace = names.id;

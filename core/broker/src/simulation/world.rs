@@ -242,6 +242,9 @@ impl World {
                 _ => {}
             }
         }
+        if self.chance(1) {
+            self.check_read_tables();
+        }
         match self.random.random_range(0..100) {
             0..30 => {
                 let at = self.random.random_range(0..self.peers.len());
