@@ -166,8 +166,9 @@ pub(crate) struct Shard {
     leaving: delays::Leaving,
     /// Queues that have more to dispatch than they could at once, in turn.
     in_line: VecDeque<QueueId>,
-    /// Deliveries that this step may still dispatch.
+    /// Deliveries that this step may still dispatch: of queues with news, and of those in line.
     may_dispatch: usize,
+    may_catch_up: usize,
     /// Connections that have a backlog.
     behind: Vec<ClientId>,
     /// Topics whose records are retained messages.
@@ -211,6 +212,7 @@ impl Shard {
     pub(crate) fn step(&mut self, now: Now, inputs: &mut Vec<Input>) -> u64 {
         self.now = now;
         self.may_dispatch = dispatch::STEP_MAX;
+        self.may_catch_up = dispatch::STEP_LINE_MAX;
         self.release_durable();
         for input in inputs.drain(..) {
             if self.stopped {

@@ -3,12 +3,13 @@
 use crate::api::{ClientId, ClientInfo, Command, Event, NamespaceId};
 use crate::server::budget::{Budget, TotalBudget};
 use crate::server::cold::Begun;
+use crate::server::intake::Road;
 use crate::server::sequencer::Sequencer;
 use crate::server::turns::{Pace, Turns};
 use crate::server::{ColdReads, Compacted, Input, Mailbox, Parcel};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Reads of one connection that are under way at once.
 const READ_AHEAD: usize = 4;
@@ -82,6 +83,8 @@ impl Broker {
             id,
             namespace,
             shared: self.shared.clone(),
+            catches_up: mailbox.catches_up(),
+            behind: AtomicBool::new(false),
             mailbox,
             in_flight: Arc::new(Budget::new(self.shared.commands.clone())),
             parcels: VecDeque::new(),
@@ -97,6 +100,10 @@ pub struct Client {
     namespace: NamespaceId,
     shared: Arc<Shared>,
     mailbox: Arc<Mailbox>,
+    /// The shard says that it is behind.
+    catches_up: Arc<AtomicBool>,
+    /// Its commands wait with those of others that are behind.
+    behind: AtomicBool,
     in_flight: Arc<Budget>,
     /// Taken from the mailbox and not handed out yet, oldest first.
     parcels: VecDeque<Parcel>,
@@ -115,6 +122,19 @@ impl Client {
         self.namespace
     }
 
+    /// Where its next input waits. It changes lanes only while nothing of it is waiting: its commands are decided in their
+    /// order.
+    fn road(&self) -> Road {
+        if self.in_flight.bytes() == 0 {
+            let behind = self.catches_up.load(Ordering::Relaxed);
+            self.behind.store(behind, Ordering::Relaxed);
+        }
+        Road {
+            namespace: self.namespace,
+            behind: self.behind.load(Ordering::Relaxed),
+        }
+    }
+
     /// Sends a command and sees to it that it is decided. Commands of one client are decided in the order they were
     /// sent. It never waits for anything; if the server is idle, the command is decided before this returns.
     pub fn send(&self, correlation: u64, command: Command) {
@@ -128,9 +148,10 @@ impl Client {
             self.shared.compacted.check(self.namespace, append);
         }
         let bytes = COMMAND_BYTES + payload_bytes(&command);
+        let road = self.road();
         let cost = self.in_flight.take(bytes);
         self.shared.sequencer.add(
-            self.namespace,
+            road,
             Input::Command {
                 client: self.id,
                 correlation,
@@ -157,7 +178,7 @@ impl Client {
 
     /// Says when this connection may work: whoever serves it asks before anything else.
     pub fn pace(&self) -> Pace {
-        Pace::new(self.shared.turns.clone(), self.mailbox.catches_up())
+        Pace::new(self.shared.turns.clone(), self.catches_up.clone())
     }
 
     /// Waits until more may be read from this connection's socket.
@@ -205,9 +226,8 @@ impl Client {
                 None => {}
             }
             if self.parcels.is_empty() && self.begun.is_empty() && self.mailbox.drained() {
-                self.shared
-                    .sequencer
-                    .put(self.namespace, Input::Drained(self.id));
+                let road = self.road();
+                self.shared.sequencer.put(road, Input::Drained(self.id));
             }
             return;
         }
@@ -216,9 +236,8 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.shared
-            .sequencer
-            .put(self.namespace, Input::Disconnect(self.id));
+        let road = self.road();
+        self.shared.sequencer.put(road, Input::Disconnect(self.id));
     }
 }
 
@@ -230,7 +249,7 @@ fn payload_bytes(command: &Command) -> u64 {
             publish.batch.len() as u64 + 128 * publish.records.len() as u64
         }
         Command::Atomic(commands) => commands.iter().map(payload_bytes).sum(),
-        Command::Settle(settle) => 32 * settle.entries.len() as u64,
+        Command::Settle(settle) => 128 * settle.entries.len() as u64,
         Command::PutGroup(_, Some(state)) => state.len() as u64,
         Command::CommitOffsets(_, offsets) => offsets
             .iter()

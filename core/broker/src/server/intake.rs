@@ -1,5 +1,5 @@
 //! What waits for the sequencer: one lane for each namespace, served in turn by weight, so that a flood in one does not
-//! delay the others.
+//! delay the others; and one beside it for connections that are behind, so that they don't delay those that are not.
 
 use crate::api::{ClientId, ClientInfo, Command, NamespaceId};
 use crate::server::budget::Cost;
@@ -43,6 +43,35 @@ pub(crate) enum Input {
 /// The thread may be so much late: times are counted in whole milliseconds.
 const SLACK: Duration = Duration::from_millis(2);
 
+/// Which lane an input waits in: its namespace's, or the one beside it for connections that are behind. Inputs of one
+/// lane are taken in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Road {
+    pub(crate) namespace: NamespaceId,
+    pub(crate) behind: bool,
+}
+
+impl From<NamespaceId> for Road {
+    fn from(namespace: NamespaceId) -> Self {
+        Self {
+            namespace,
+            behind: false,
+        }
+    }
+}
+
+impl Road {
+    /// Its lane's place.
+    fn index(self) -> usize {
+        self.namespace.0 as usize * 2 + usize::from(self.behind)
+    }
+
+    /// Is this the lane of connections that are behind?
+    fn is_behind(index: usize) -> bool {
+        index % 2 == 1
+    }
+}
+
 /// The lanes, and whether the sequencer's thread sleeps beside them.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
@@ -55,6 +84,8 @@ pub(crate) struct Intake {
 /// each other lane.
 const QUANTUM: i64 = 64 << 10;
 const STEP_WEIGHT_MAX: i64 = 1 << 20;
+/// What a step takes of connections that are behind: others wait for it.
+const BEHIND_WEIGHT_MAX: i64 = 128 << 10;
 
 /// The weight of what has none.
 const WEIGHT_MIN: i64 = 256;
@@ -83,16 +114,16 @@ struct Lanes {
 }
 
 impl Intake {
-    /// Adds to a namespace's lane and wakes the thread.
-    pub(crate) fn put(&self, namespace: NamespaceId, input: Input) {
+    /// Adds to a lane and wakes the thread.
+    pub(crate) fn put(&self, road: impl Into<Road>, input: Input) {
         let mut lanes = self.lanes.lock();
-        lanes.add(namespace, input);
+        lanes.add(road.into(), input);
         self.wake_locked(&mut lanes);
     }
 
-    /// Adds to a namespace's lane. Whoever does so drives the sequencer afterwards.
-    pub(crate) fn add(&self, namespace: NamespaceId, input: Input) {
-        self.lanes.lock().add(namespace, input);
+    /// Adds to a lane. Whoever does so drives the sequencer afterwards.
+    pub(crate) fn add(&self, road: impl Into<Road>, input: Input) {
+        self.lanes.lock().add(road.into(), input);
     }
 
     /// Notes that the journal has news. Whoever does so drives the sequencer afterwards.
@@ -169,8 +200,8 @@ impl Intake {
 }
 
 impl Lanes {
-    fn add(&mut self, namespace: NamespaceId, input: Input) {
-        let index = namespace.0 as usize;
+    fn add(&mut self, road: Road, input: Input) {
+        let index = road.index();
         if self.lanes.len() <= index {
             self.lanes.resize_with(index + 1, Lane::default);
         }
@@ -187,8 +218,22 @@ impl Lanes {
     /// and no more than a step's weight.
     fn take(&mut self, limit: usize, into: &mut Vec<Input>) {
         let mut left = STEP_WEIGHT_MAX;
+        let mut left_behind = BEHIND_WEIGHT_MAX;
         let mut taken = 0;
+        // Lanes in a row that must wait for the next step.
+        let mut passed = 0;
         while let Some(index) = self.turns.front().copied() {
+            if passed == self.turns.len() {
+                return;
+            }
+            let behind = Road::is_behind(index);
+            if behind && left_behind <= 0 {
+                self.resumed = false;
+                self.turns.rotate_left(1);
+                passed += 1;
+                continue;
+            }
+            passed = 0;
             let Some(lane) = self.lanes.get_mut(index) else {
                 return;
             };
@@ -205,8 +250,15 @@ impl Lanes {
                     self.resumed = true;
                     return;
                 }
+                if behind && left_behind <= 0 {
+                    lane.deficit = 0;
+                    break;
+                }
                 lane.deficit -= weight;
                 left -= weight;
+                if behind {
+                    left_behind -= weight;
+                }
                 taken += 1;
                 self.waiting -= 1;
                 into.extend(lane.inputs.pop_front());

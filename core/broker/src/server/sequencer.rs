@@ -6,6 +6,7 @@
 
 use crate::api::NamespaceId;
 use crate::server::background::give_way;
+use crate::server::intake::Road;
 use crate::server::{ColdReads, Input, Intake, read_message};
 use crate::shard::{Now, Shard};
 use omnilog_ledger::Env;
@@ -78,13 +79,13 @@ impl Sequencer {
     }
 
     /// Adds an input and wakes the thread.
-    pub(crate) fn put(&self, namespace: NamespaceId, input: Input) {
-        self.intake.put(namespace, input);
+    pub(crate) fn put(&self, road: impl Into<Road>, input: Input) {
+        self.intake.put(road, input);
     }
 
     /// Adds an input, which waits until [`Sequencer::drive`].
-    pub(crate) fn add(&self, namespace: NamespaceId, input: Input) {
-        self.intake.add(namespace, input);
+    pub(crate) fn add(&self, road: impl Into<Road>, input: Input) {
+        self.intake.add(road, input);
     }
 
     /// The journal has news.

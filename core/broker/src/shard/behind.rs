@@ -2,6 +2,7 @@
 
 use crate::api::ClientId;
 use crate::shard::Shard;
+use crate::shard::dispatch::FEW;
 
 /// A connection counts as behind at least this long after it was last given of a backlog ...
 const BEHIND_MS_MIN: u64 = 1_000;
@@ -39,12 +40,14 @@ impl Shard {
         };
         let elapsed = self.now.monotonic_ms.saturating_sub(since);
         let unsettled = || -> u32 {
-            let consumers = state.consumers.iter();
-            consumers
-                .filter_map(|(key, queue)| {
-                    let queue = self.state.queues.get(queue)?;
-                    Some(queue.consumers.get(&(client, *key))?.outstanding)
-                })
+            let queues = state.leased_from.iter();
+            queues
+                .filter_map(|queue| self.state.queues.get(queue))
+                // Among many, each has had a little.
+                .filter(|queue| queue.consumers.len() <= FEW)
+                .flat_map(|queue| queue.consumers.iter())
+                .filter(|consumer| consumer.client == client)
+                .map(|consumer| consumer.outstanding)
                 .sum()
         };
         if elapsed < BEHIND_MS_MIN || elapsed < BEHIND_MS_MAX && unsettled() > UNSETTLED_MAX {

@@ -33,13 +33,15 @@ pub(crate) struct Taken {
 }
 
 /// Deliveries of a queue that has news, at once; one that has more waits in line with its like.
-const NEWS_MAX: usize = 64;
+const NEWS_MAX: usize = 256;
 /// Deliveries of a queue that waited in line, in its turn.
 const TURN_MAX: usize = 256;
 /// Consumers of a queue of which each counts as having a backlog if the queue has one.
-const FEW: usize = 4;
-/// Deliveries of a step: then what has come in meanwhile is decided first.
-pub(crate) const STEP_MAX: usize = 1024;
+pub(super) const FEW: usize = 4;
+/// Deliveries of a step, of queues with news: then what has come in meanwhile is decided first ...
+pub(crate) const STEP_MAX: usize = 8192;
+/// ... and of those in line.
+pub(crate) const STEP_LINE_MAX: usize = 1024;
 
 impl Shard {
     /// Dispatches queues that have news, and then those in turn that have had more than a little: however many
@@ -49,12 +51,12 @@ impl Shard {
         let mut queues = std::mem::take(&mut self.dirty);
         let mut served = 0;
         for id in &queues {
-            // A turn is left for those in line.
-            if self.may_dispatch <= TURN_MAX {
+            if self.may_dispatch == 0 {
                 break;
             }
             served += 1;
-            self.serve(*id, NEWS_MAX);
+            let given = self.serve(*id, NEWS_MAX);
+            self.may_dispatch = self.may_dispatch.saturating_sub(given);
         }
         // Queues that became dirty meanwhile stay for the next round; the buffer is kept.
         queues.drain(..served);
@@ -64,10 +66,12 @@ impl Shard {
         if self.dirty.is_empty() {
             self.dirty = queues;
         }
-        while self.may_dispatch > 0
+        while self.may_catch_up > 0
             && let Some(id) = self.in_line.pop_front()
         {
-            if self.serve(id, TURN_MAX) == TURN_MAX {
+            let given = self.serve(id, TURN_MAX);
+            self.may_catch_up = self.may_catch_up.saturating_sub(given);
+            if given == TURN_MAX {
                 self.consumers_fall_behind(id);
             }
         }
@@ -96,7 +100,6 @@ impl Shard {
             queue.dirty = false;
         }
         let given = self.dispatch(id, most);
-        self.may_dispatch = self.may_dispatch.saturating_sub(given);
         self.tend(id);
         if given == most
             && let Some(queue) = self.state.queues.get_mut(&id)

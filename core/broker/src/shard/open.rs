@@ -174,6 +174,7 @@ impl Shard {
             leaving: Default::default(),
             in_line: VecDeque::new(),
             may_dispatch: 0,
+            may_catch_up: 0,
             behind: Vec::new(),
             tables: Default::default(),
             in_one_frame: false,

@@ -114,10 +114,10 @@ fn no_flood_delays_another_namespace_by_more_than_its_share() {
     let mut lanes = Lanes::default();
     // Many small commands, and requests as large as they may be: each would fill steps of its own.
     for _ in 0..400_000 {
-        lanes.add(NamespaceId(0), command(&budget, 100, 256));
+        lanes.add(NamespaceId(0).into(), command(&budget, 100, 256));
     }
     for _ in 0..1000 {
-        lanes.add(NamespaceId(1), command(&budget, 101, 1 << 20));
+        lanes.add(NamespaceId(1).into(), command(&budget, 101, 1 << 20));
     }
     let mut inputs = Vec::new();
     let mut worst = 0;
@@ -127,7 +127,7 @@ fn no_flood_delays_another_namespace_by_more_than_its_share() {
         let weight = |inputs: &[Input]| inputs.iter().map(Input::weight).sum::<i64>();
         let mut before = weight(&inputs);
         inputs.clear();
-        lanes.add(NamespaceId(2), command(&budget, round, 256));
+        lanes.add(NamespaceId(2).into(), command(&budget, round, 256));
         loop {
             lanes.take(4096, &mut inputs);
             let at = inputs.iter().position(
@@ -154,9 +154,9 @@ fn lanes_share_by_weight_and_an_idle_one_saves_nothing_up() {
     let budget = Arc::new(Budget::new(TotalBudget::new(u64::MAX)));
     let mut lanes = Lanes::default();
     for number in 0..40_000 {
-        lanes.add(NamespaceId(3), command(&budget, 1, 256));
+        lanes.add(NamespaceId(3).into(), command(&budget, 1, 256));
         if number % 100 == 0 {
-            lanes.add(NamespaceId(7), command(&budget, 2, 25_600));
+            lanes.add(NamespaceId(7).into(), command(&budget, 2, 25_600));
         }
     }
     let mut shares = [0; 2];
@@ -175,4 +175,34 @@ fn lanes_share_by_weight_and_an_idle_one_saves_nothing_up() {
     }
     assert!(lanes.turns.is_empty());
     assert!(lanes.lanes.iter().all(|lane| lane.deficit == 0));
+}
+
+#[test]
+fn those_that_are_behind_delay_others_by_a_part_of_a_step() {
+    let intake = Intake::default();
+    let behind = Road {
+        namespace: NAMESPACE,
+        behind: true,
+    };
+    let most = usize::try_from(BEHIND_WEIGHT_MAX / WEIGHT_MIN).unwrap();
+    let all = 3 * most + 7;
+    for number in 1..=all {
+        intake.add(behind, input(number as u64));
+    }
+    let mut taken = Vec::new();
+    let mut live = 0;
+    while taken.len() < all {
+        live += 1;
+        intake.add(NAMESPACE, input(u64::MAX));
+        let mut inputs = Vec::new();
+        intake.take(4096, &mut inputs);
+        let (new, old): (Vec<u64>, Vec<u64>) = numbers(&inputs)
+            .iter()
+            .partition(|number| **number == u64::MAX);
+        assert_eq!(new.len(), 1, "what is not behind is taken in each step");
+        assert!(old.len() <= most, "{}", old.len());
+        taken.extend(old);
+    }
+    assert_eq!(live, 4, "and those that are behind get their part of each");
+    assert!(taken.is_sorted() && taken.len() == all, "in order");
 }

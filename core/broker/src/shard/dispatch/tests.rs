@@ -5,7 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
-use super::{STEP_MAX, TURN_MAX};
+use super::{STEP_LINE_MAX, TURN_MAX};
 use crate::api::*;
 use crate::server::{Input, Mailbox, Parcel};
 use crate::shard::{Now, Shard};
@@ -27,7 +27,7 @@ struct Bench {
 }
 
 const BACKLOGS: usize = 8;
-const EACH: usize = 2_000;
+const EACH: usize = 4_000;
 
 fn backlog(number: usize) -> Name {
     Name::from(format!("backlog-{number}"))
@@ -196,12 +196,12 @@ fn what_has_just_been_published_waits_for_no_backlog() {
         bench.step(Vec::new());
         assert_eq!(bench.delivered(1), 1, "round {round}");
         let some = bench.delivered(0);
-        assert!(some > 0 && some <= 2 * (STEP_MAX + TURN_MAX), "{some}");
+        assert!(some > 0 && some <= 2 * (STEP_LINE_MAX + TURN_MAX), "{some}");
         taken += some;
     }
     assert!(taken < BACKLOGS * EACH, "the backlogs are still served");
     assert!(bench.is_behind(0) && !bench.is_behind(1));
-    for _ in 0..BACKLOGS * EACH / STEP_MAX + 1 {
+    for _ in 0..BACKLOGS * EACH / STEP_LINE_MAX + 1 {
         bench.step(Vec::new());
         taken += bench.delivered(0);
     }
