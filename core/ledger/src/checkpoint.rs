@@ -32,7 +32,7 @@ use std::sync::Arc;
 /// A page is closed when it has grown to this.
 const PAGE_BYTES: usize = 256 << 10;
 /// Written bytes are synced in steps of this, so that the journal's syncs need not wait for all of them.
-const STEP_BYTES: u64 = 8 << 20;
+const STEP_BYTES: u64 = 1 << 20;
 /// Generations kept.
 const GENERATIONS: usize = 2;
 /// An object lies on so many others at the most.

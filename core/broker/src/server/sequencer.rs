@@ -23,8 +23,8 @@ const INPUTS_MAX: usize = 4096;
 const FEW: usize = 64;
 /// A step in place is not to begin a new journal file: it leaves the thread this much to fill the old one.
 const ROOM_MIN: u64 = 4 << 20;
-/// A checkpoint's writer rests this long between its steps, so that the journal's syncs need not wait.
-const CHECKPOINT_PAUSE: Duration = Duration::from_millis(250);
+/// A checkpoint's writer rests this long between its steps of 1 MiB, so that the journal's syncs need not wait.
+const CHECKPOINT_PAUSE: Duration = Duration::from_millis(32);
 /// Compaction reads and writes so much at a time, and rests in between: 32 MiB a second at the most.
 const COMPACTION_STEP: u64 = 1 << 20;
 const COMPACTION_PAUSE: Duration = Duration::from_millis(32);
