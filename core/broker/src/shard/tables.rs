@@ -148,12 +148,17 @@ impl Shard {
         if start < log_start {
             self.pass(key, TABLE, start, log_start, true);
         }
+        // What was read may all be out of the log by now.
+        if log_start >= pulled.next_offset {
+            return;
+        }
         let from = start.max(log_start);
         // Of each topic the last counts.
         let mut latest: BTreeMap<&Bytes, (u64, Becomes)> = BTreeMap::new();
         let mut too_long = 0;
         for change in &pulled.table {
-            if change.offset < from {
+            // The log may begin within a batch that is not decided yet: the rest of it comes later.
+            if change.offset < from || change.offset >= pulled.next_offset {
                 continue;
             }
             if change.becomes == Becomes::TooLong {

@@ -243,12 +243,7 @@ impl World {
         let partition = &life.shard.state.partitions[&key];
         let (from, until) = (partition.log_start, partition.last_stable_offset());
         let (aborted, _) = partition.aborted_between(from, until);
-        let range = LogRange {
-            partition: key,
-            from,
-            until,
-            files: &partition.files_from(from),
-        };
+        let range = LogRange::anywhere(key, from, until);
         let name = life.shard.state.origin_of(key).topic;
         let mut said = BTreeMap::new();
         let sections = life.reader.by_offset(range, u64::MAX, true).unwrap();
