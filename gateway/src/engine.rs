@@ -99,6 +99,7 @@ pub(crate) fn broker_config(settings: &Settings) -> BrokerConfig {
         auto_names_max: topics.auto_names_max,
         checkpoint_bytes: journal.checkpoint_bytes,
         memory_queues_bytes_max: memory.queues_bytes_max,
+        memory_sets_bytes_max: memory.sets_bytes_max,
         commands_bytes_max: memory.commands_bytes_max,
         checkpoint_ms: journal.checkpoint_ms,
         shared_by_key: settings.mqtt.shared_by_key,

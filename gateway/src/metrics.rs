@@ -271,6 +271,11 @@ fn register_stats(registry: &mut Registry, stats: &Stats) {
             stats.queues_bytes,
         ),
         (
+            "sets_memory_bytes",
+            "Bytes that queues' entries take, without their messages",
+            stats.sets_bytes,
+        ),
+        (
             "commands_bytes",
             "Bytes of commands that wait for the sequencer",
             stats.commands_bytes,

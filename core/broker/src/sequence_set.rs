@@ -197,6 +197,10 @@ impl Chunk {
                 *self = bitmap;
             }
             Self::Bitmap(_, count) if *count < 512 => *self = Self::Runs(self.runs().collect()),
+            // One that had many would keep their room.
+            Self::Runs(runs) if runs.capacity() > 16 && runs.len() * 4 < runs.capacity() => {
+                runs.shrink_to(runs.len() * 2);
+            }
             _ => {}
         }
     }

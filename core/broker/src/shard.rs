@@ -37,6 +37,7 @@ mod retention;
 mod returns;
 mod route;
 mod sessions;
+mod set_memory;
 mod settle;
 mod space;
 mod stats;
@@ -175,6 +176,8 @@ pub(crate) struct Shard {
     tables: tables::Tables,
     /// What is being decided must be in one frame.
     in_one_frame: bool,
+    /// What queues' entries take in memory.
+    set_memory: set_memory::SetMemory,
     /// Sees the state as of each frame.
     #[cfg(test)]
     pub(crate) witness: Option<Witness>,
@@ -230,6 +233,7 @@ impl Shard {
         self.run_timers();
         self.gather_facts();
         self.count();
+        self.measure_sets();
         self.dispatch_dirty();
         self.flush_acked(false);
         self.submit();

@@ -94,6 +94,42 @@ fn commit(offset: i64) -> Command {
 }
 
 #[tokio::test]
+async fn when_entries_take_too_much_memory_publishers_wait_until_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = BrokerConfig {
+        memory_sets_bytes_max: 2_000,
+        ..BrokerConfig::default()
+    };
+    let running = start_with(dir.path(), config);
+    let mut publisher = Peer::join(&running);
+    publisher.declare("one").await;
+    publisher.declare("other").await;
+    // A run costs nothing however long it is ...
+    for _ in 0..200 {
+        publisher.publish(amqp("", "one"), "a").await;
+    }
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let blocked = Event::Blocked(BlockReason::Memory);
+    assert!(!publisher.events.contains(&blocked));
+    // ... and many of them do.
+    for _ in 0..200 {
+        publisher.publish(amqp("", "one"), "a").await;
+        publisher.publish(amqp("", "other"), "b").await;
+    }
+    hears(&mut publisher, &blocked).await;
+    let Ok(Reply::Stats(stats)) = publisher.ask(Command::Stats).await else {
+        panic!("no figures");
+    };
+    assert!(stats.sets_bytes > 2_000 && stats.memory_low == 1);
+    for queue in ["one", "other"] {
+        let purge = Command::PurgeQueue(Bytes::from_static(queue.as_bytes()));
+        publisher.ask(purge).await.unwrap();
+    }
+    hears(&mut publisher, &Event::Unblocked).await;
+    stop(running).await;
+}
+
+#[tokio::test]
 async fn when_the_reserve_is_used_up_what_was_decided_waits_and_is_told_when_there_is_space() {
     const FILE_BYTES: u64 = 64 << 10;
     let files = SimFiles::new(1, u64::MAX);

@@ -264,6 +264,7 @@ fn least(settings: &Settings) -> Vec<(&'static str, i128, i128)> {
         memory.mailbox_bytes_max >= 1 << 12,
         memory.queue_bytes_max >= 1 << 12,
         memory.queues_bytes_max >= 1 << 12,
+        memory.sets_bytes_max >= 1 << 20,
         memory.commands_bytes_max >= 1 << 16,
         limits.connections_max >= 1,
         limits.handshake_ms_max >= 100,

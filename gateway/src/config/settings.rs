@@ -246,6 +246,7 @@ pub(crate) struct MemorySettings {
     pub(crate) mailbox_bytes_max: u64,
     pub(crate) queue_bytes_max: u64,
     pub(crate) queues_bytes_max: u64,
+    pub(crate) sets_bytes_max: u64,
     pub(crate) commands_bytes_max: u64,
 }
 
@@ -256,6 +257,7 @@ impl Default for MemorySettings {
             mailbox_bytes_max: MIB,
             queue_bytes_max: 256 * MIB,
             queues_bytes_max: 1024 * MIB,
+            sets_bytes_max: 1024 * MIB,
             commands_bytes_max: 256 * MIB,
         }
     }

@@ -54,6 +54,8 @@ pub struct BrokerConfig {
     pub unclustered_files_max: usize,
     /// Bytes of messages that all non-durable queues may hold before all publishers are blocked.
     pub memory_queues_bytes_max: u64,
+    /// Bytes that the entries of all queues may take, without their messages, before all publishers are blocked.
+    pub memory_sets_bytes_max: u64,
     /// Bytes of commands of all connections that may wait for the sequencer; beyond it each connection has one at a
     /// time.
     pub commands_bytes_max: u64,
@@ -151,6 +153,7 @@ impl Default for BrokerConfig {
             checkpoint_ms: 30_000,
             unclustered_files_max: 32,
             memory_queues_bytes_max: 1 << 30,
+            memory_sets_bytes_max: 1 << 30,
             commands_bytes_max: 256 << 20,
             shared_by_key: false,
             links_cpu_percent: 50,

@@ -112,6 +112,8 @@ pub struct Stats {
     pub disk_low: u64,
     /// Bytes of messages that are in memory only.
     pub queues_bytes: u64,
+    /// Bytes that queues' entries take, without their messages.
+    pub sets_bytes: u64,
     /// Publishers wait for memory: 1, else 0.
     pub memory_low: u64,
     /// Bytes of commands that wait for the sequencer.

@@ -92,3 +92,34 @@ fn a_few_scattered_entries_cost_a_few_bytes_each() {
     assert_eq!(set.len(), 20);
     assert!(set.memory_bytes() <= 32 * 16, "{}", set.memory_bytes());
 }
+
+#[test]
+fn what_an_entry_takes_in_memory_at_the_most() {
+    use rand::{RngExt, SeedableRng};
+    const ALL: u64 = 1 << 18;
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+    // What is left when each is acknowledged with this probability, one after the other at random.
+    let mut left = |kept: f64| {
+        let mut set = SequenceSet::default();
+        set.insert_run(0, ALL - 1);
+        let few = (ALL as f64 * kept) as u64;
+        while set.len() > few {
+            set.remove(random.random_range(0..ALL));
+        }
+        set
+    };
+    let each = |set: &SequenceSet| set.memory_bytes() as f64 / set.len() as f64;
+    let mut run = SequenceSet::default();
+    run.insert_run(0, ALL - 1);
+    assert!(run.memory_bytes() <= 64);
+    let alternate: SequenceSet = (0..ALL).step_by(2).collect();
+    assert!(each(&alternate) < 0.3, "{}", each(&alternate));
+    assert!(each(&left(0.5)) < 0.3);
+    assert!(each(&left(0.1)) < 1.3);
+    // Just too many for a list of runs.
+    assert!(each(&left(0.008)) < 16.5);
+    assert!(each(&left(0.001)) < 32.0);
+    // One here and there, in a journal that others fill.
+    let alone: SequenceSet = (0..1000u64).map(|chunk| chunk << 16).collect();
+    assert!(each(&alone) < 100.0, "{}", each(&alone));
+}

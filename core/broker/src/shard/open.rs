@@ -169,6 +169,7 @@ impl Shard {
             failed: None,
             held: Default::default(),
             census: Default::default(),
+            set_memory: Default::default(),
             pressure: Default::default(),
             transaction_timers: BTreeSet::new(),
             leaving: Default::default(),

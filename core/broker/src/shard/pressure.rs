@@ -111,14 +111,17 @@ impl Shard {
             taken > 0
         });
         self.pressure.queues_bytes = bytes;
-        let budget = self.config.memory_queues_bytes_max;
-        let all = bytes > budget || (self.pressure.all && !has_drained(bytes, budget));
+        let pressed = self.pressure.all;
+        let past = |bytes, budget| bytes > budget || (pressed && !has_drained(bytes, budget));
+        let sets = self.set_memory.bytes;
+        let all = past(bytes, self.config.memory_queues_bytes_max)
+            || past(sets, self.config.memory_sets_bytes_max);
         if all == self.pressure.all {
             return;
         }
         self.pressure.all = all;
         if all {
-            tracing::warn!(bytes, "queues take too much memory: publishers wait");
+            tracing::warn!(bytes, sets, "queues take too much memory: publishers wait");
         }
         let mut clients: Vec<ClientId> = self.clients.keys().copied().collect();
         clients.sort_unstable();

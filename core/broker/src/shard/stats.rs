@@ -105,6 +105,7 @@ impl Shard {
         stats.lsn_head = self.head;
         stats.lsn_durable = self.durable;
         stats.queues_bytes = self.pressure.queues_bytes;
+        stats.sets_bytes = self.set_memory.bytes;
         stats.memory_low = u64::from(self.pressure.all);
         stats.held_bytes = self.held.bytes();
         stats.delayed = self.state.delayed.len() as u64;

@@ -31,6 +31,7 @@ impl Shard {
         if now >= self.next_retention_ms {
             self.next_retention_ms = now + IDLE_MS;
             self.watch_space();
+            self.watch_sets();
             self.watch_memory();
             self.watch_backlogs();
             self.retain();
@@ -53,6 +54,7 @@ impl Shard {
             || !self.credited.is_empty()
             || self.compaction_presses()
             || self.counts()
+            || self.measures_sets()
             || self.state.is_saving()
             || self.checkpoint.waking && !self.held.any()
             || self.sweeps()

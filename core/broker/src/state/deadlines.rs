@@ -58,6 +58,11 @@ impl Deadlines {
             .map(|(first, (last, at))| (*first, *last, *at))
     }
 
+    /// How many runs there are.
+    pub(crate) fn runs_len(&self) -> usize {
+        self.runs.len()
+    }
+
     /// Is there none?
     pub(crate) fn is_empty(&self) -> bool {
         self.runs.is_empty()
@@ -106,6 +111,11 @@ impl Sizes {
             }
             self.of.remove(&entry);
         }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.of.len()
     }
 
     /// All of them.

@@ -27,6 +27,8 @@ pub(crate) struct HolderSets {
     next: u32,
     /// Those in which somebody sleeps.
     sleepy: BTreeSet<u32>,
+    /// The first that was put into a list.
+    listed_from: u64,
     /// A checkpoint is about to begin: nobody falls asleep any more.
     closing: bool,
     /// Crowds whose sets were asked for last.
@@ -156,6 +158,14 @@ impl HolderSets {
         others.then_some(&set.awake[..])
     }
 
+    /// Bytes that the sets take, roughly.
+    pub(crate) fn bytes(&self) -> u64 {
+        let sets = self.sets.values();
+        // The members, as named, as looked for, and as awake; a list's runs.
+        sets.map(|set| 3 * 8 * set.queues.len() as u64 + 24 * set.list.runs.len() as u64)
+            .sum()
+    }
+
     /// How much a queue has yet to take over.
     pub(crate) fn waiting_for(&self, queue: &Queue) -> u64 {
         let sleeps = queue.asleep.iter();
@@ -172,8 +182,12 @@ impl HolderSets {
         })
     }
 
-    /// The lowest that any list holds at or after this sequence.
+    /// The lowest that any list holds at or after this sequence; of what is older than all lists, the lowest that one
+    /// held since the last checkpoint.
     pub(crate) fn first_listed_from(&self, sequence: u64) -> Option<u64> {
+        if self.sleepy.is_empty() || sequence < self.listed_from {
+            return (!self.sleepy.is_empty()).then_some(self.listed_from);
+        }
         let first = |list: &List| list.runs_from(sequence).next().map(|(first, _)| first);
         self.lists().filter_map(first).min()
     }
@@ -253,6 +267,9 @@ impl State {
         });
         if set.asleep > 0 {
             set.list.add(first, last);
+            if self.sets.sleepy.is_empty() {
+                self.sets.listed_from = first;
+            }
             self.sets.sleepy.insert(id);
         }
     }

@@ -272,6 +272,23 @@ impl Order {
         None
     }
 
+    /// Bytes that it takes, roughly.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Priorities(priorities) => {
+                let ranks = priorities.ranks.values();
+                ranks
+                    .map(|rank| rank.known.memory_bytes() + rank.ready.memory_bytes())
+                    .sum()
+            }
+            // An entry's lane, and its lane's set of a few entries each.
+            Self::Keys(keys) => {
+                let lanes = keys.lanes.values();
+                keys.of.len() * 16 + lanes.map(|lane| lane.ready.memory_bytes()).sum::<usize>()
+            }
+        }
+    }
+
     /// All ranks, with what they hold.
     pub(crate) fn ranks(&self) -> BTreeMap<u16, SequenceSet> {
         match self {

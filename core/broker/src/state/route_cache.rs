@@ -75,7 +75,8 @@ impl RouteCache {
         if self.versions.is_empty() {
             self.versions.resize(STRIPES, 0);
         }
-        if self.used * 2 >= self.places.len() && self.places.len() < PLACES_MAX {
+        // An eighth of them: three addresses of one pair would put each other out all the time.
+        if self.used * 8 >= self.places.len() && self.places.len() < PLACES_MAX {
             self.grow();
         }
         let hash = self.hash(provenance, address);
