@@ -40,7 +40,9 @@ const PARTS: [Part; 3] = [
         "compaction",
         &[
             "journal.checkpoint_ms=1000",
-            "journal.file_bytes=8388608",
+            // Small files are soon full, and an append is at most a quarter of one.
+            "journal.file_bytes=2097152",
+            "topics.message_bytes_max=524288",
             "journal.unclustered_files_max=1",
         ],
         Some("clusters"),
@@ -62,7 +64,7 @@ pub(super) fn measure(plan: &Plan, launcher: &Launcher) -> anyhow::Result<Vec<Fi
         };
         let figure = load(&part(plan, name), &broker)?;
         // A moment is too short for some of it.
-        let is_long = plan.seconds.is_some_and(|seconds| seconds >= 5.0);
+        let is_long = plan.seconds.is_some_and(|seconds| seconds >= 10.0);
         if let Some(leaves) = leaves.filter(|_| is_long) {
             let directory = gateway.data_dir().join(leaves);
             ensure!(has_files(&directory), "nothing in {}", directory.display());
