@@ -57,8 +57,12 @@ pub(super) fn view(state: &State, files: bool) -> View {
             "subscribed"
         };
         let ranked = queue.ranked(&held);
+        let retried = queue.retried();
+        let retried: Vec<_> = retried
+            .filter(|(entry, ..)| held.contains(*entry))
+            .collect();
         let text = format!(
-            "{name} {:?} {runs:?} {returned:?} {ranked:?} {deadlines:?}",
+            "{name} {:?} {runs:?} {returned:?} {ranked:?} {deadlines:?} {retried:?}",
             queue.declared
         );
         view.push((
