@@ -13,6 +13,7 @@
 )]
 
 mod amqp;
+mod committed;
 mod delays;
 mod ends;
 mod facts;
@@ -20,11 +21,13 @@ mod finish;
 mod gaps;
 mod kafka;
 mod life;
+mod lifetimes;
 mod limits;
 mod messages;
 mod modes;
 mod mqtt;
 mod peer;
+mod placed;
 mod retries;
 mod tables;
 mod transactions;

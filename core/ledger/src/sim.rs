@@ -17,23 +17,33 @@ const IO_ERROR: i32 = 5;
 
 /// A clock that stands still until it is moved.
 #[derive(Debug, Default)]
-pub struct SimClock(AtomicI64);
+pub struct SimClock {
+    passed_us: AtomicI64,
+    /// By how much it was set forth or back.
+    set_by_ms: AtomicI64,
+}
 
 impl SimClock {
     /// Lets time pass.
     pub fn advance(&self, by: Duration) {
         let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
-        self.0.fetch_add(micros, Ordering::SeqCst);
+        self.passed_us.fetch_add(micros, Ordering::SeqCst);
+    }
+
+    /// Sets the time of day forth, or back; the monotonic time stays.
+    pub fn set_by(&self, ms: i64) {
+        self.set_by_ms.fetch_add(ms, Ordering::SeqCst);
     }
 }
 
 impl Clock for SimClock {
     fn now_ms(&self) -> i64 {
-        1_700_000_000_000 + self.0.load(Ordering::SeqCst) / 1000
+        let passed_ms = self.passed_us.load(Ordering::SeqCst) / 1000;
+        1_700_000_000_000 + passed_ms + self.set_by_ms.load(Ordering::SeqCst)
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::from_micros(self.0.load(Ordering::SeqCst).unsigned_abs())
+        Duration::from_micros(self.passed_us.load(Ordering::SeqCst).unsigned_abs())
     }
 }
 

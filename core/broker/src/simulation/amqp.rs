@@ -105,7 +105,7 @@ impl World {
     pub(super) fn act_amqp(&mut self, at: usize) {
         let chaos = CHAOS[self.random.random_range(0..CHAOS.len())];
         let exchange = EXCHANGES[self.random.random_range(0..EXCHANGES.len())];
-        match self.random.random_range(0..56) {
+        match self.random.random_range(0..60) {
             0..10 => {
                 let (publish, ask) = self.message(at);
                 self.ask(at, ask, Command::Publish(publish));
@@ -184,7 +184,8 @@ impl World {
                 self.ask(at, Ask::Whatever, Command::PurgeQueue(name(queue)));
             }
             40..50 => self.act_on_ends(at),
-            50.. => self.act_on_delays(at),
+            50..56 => self.act_on_delays(at),
+            56.. => self.act_on_lifetimes(at),
             _ => {
                 self.leave(at);
                 self.join(at);

@@ -83,8 +83,18 @@ pub(super) struct Ends {
     letters: BTreeMap<(&'static str, u64), EntryId>,
     /// Refused by a queue, without a dead letter.
     refused: BTreeSet<u64>,
-    /// When a message was sent.
+    /// When a message was sent, and when it was published.
     sent_ms: BTreeMap<u64, i64>,
+    published_ms: BTreeMap<u64, i64>,
+    /// When an entry of a queue with a time was delivered last.
+    delivered_ms: BTreeMap<EntryId, i64>,
+}
+
+impl Ends {
+    /// These are published now.
+    pub(super) fn decided(&mut self, ids: &[u64], now_ms: i64) {
+        self.published_ms.extend(ids.iter().map(|id| (*id, now_ms)));
+    }
 }
 
 impl World {
@@ -214,6 +224,13 @@ impl World {
                 !self.facts.ends.refused.contains(&id),
                 "{queue}: {id} was refused, and is delivered"
             );
+            let ends = &self.facts.ends;
+            let until = ends.published_ms.get(&id).map(|at| at + BRIEF_TTL_MS);
+            let at = ends.delivered_ms.get(&delivery.entry);
+            assert!(
+                queue != BRIEF || at.is_none_or(|at| until.is_none_or(|until| *at < until)),
+                "{queue}: {id} lives until {until:?}, and was delivered at {at:?}"
+            );
             assert!(
                 queue != TRIED || delivery.returned_count <= TRIES_MAX,
                 "{queue}: {id} came back {} times",
@@ -274,14 +291,18 @@ impl World {
     }
 
     /// A step was taken: limits hold, nothing late was delivered, and what is counted is there.
-    pub(super) fn check_ends(&self, delivered: &[(QueueId, EntryId)]) {
+    pub(super) fn check_ends(&mut self, delivered: &[(QueueId, EntryId)]) {
         // Once it has stopped, nothing is dropped any more.
         let runs = |shard: &&Shard| shard.failure().is_none() && !shard.stopped;
-        let Some(shard) = self.shard().filter(runs) else {
+        if self.shard().filter(runs).is_none() {
             return;
-        };
+        }
         let now = self.unix_ms();
         for (id, entry) in delivered {
+            if self.facts.followed.get(id) == Some(&BRIEF) {
+                self.facts.ends.delivered_ms.insert(*entry, now);
+            }
+            let Some(shard) = self.shard() else { return };
             let queue = shard.state.queues.get(id);
             let deadline = queue.and_then(|queue| queue.deadline(entry.0));
             assert!(
@@ -289,6 +310,7 @@ impl World {
                 "{id}: {entry} is delivered at {now}, and expired at {deadline:?}"
             );
         }
+        let Some(shard) = self.shard() else { return };
         for (id, name) in &self.facts.followed {
             let Some(queue) = shard.state.queues.get(id) else {
                 continue;

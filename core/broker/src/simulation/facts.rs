@@ -4,7 +4,9 @@ use crate::api::*;
 use crate::simulation::delays::Delays;
 use crate::simulation::ends::Ends;
 use crate::simulation::gaps::Gaps;
+use crate::simulation::lifetimes::Lifetimes;
 use crate::simulation::limits::Heads;
+use crate::simulation::placed::Places;
 use crate::simulation::retries::Retries;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,6 +60,10 @@ pub(super) struct Facts {
     pub(super) ends: Ends,
     /// What passed links by.
     pub(super) gaps: Gaps,
+    /// Where records are kept.
+    pub(super) places: Places,
+    /// What comes to an end by itself.
+    pub(super) lifetimes: Lifetimes,
     /// Messages that are published later.
     pub(super) delays: Delays,
     /// Entries that come back.
@@ -77,6 +83,8 @@ pub(super) struct Facts {
     last_drained: BTreeMap<&'static str, EntryId>,
     /// What the last consumer of the queue with priorities got last: priority and entry.
     drained: Option<(std::cmp::Reverse<u8>, EntryId)>,
+    /// How often an entry came back, as far as that was acknowledged.
+    returns: BTreeMap<(QueueId, EntryId), u32>,
     /// Transactions.
     pub(super) transactions: crate::simulation::transactions::Transactions,
     /// Entries begun at QoS 2, and the session that has them.
@@ -237,6 +245,25 @@ impl Facts {
                 );
             }
         }
+    }
+
+    /// Entries came back, and that was acknowledged.
+    pub(super) fn returned(&mut self, entries: &[(QueueId, EntryId)]) {
+        for entry in entries {
+            *self.returns.entry(*entry).or_default() += 1;
+        }
+    }
+
+    /// How often it came back is not forgotten.
+    pub(super) fn check_returns(&self, delivery: &Delivery) {
+        let known = self.returns.get(&(delivery.queue, delivery.entry));
+        let (known, told) = (known.copied().unwrap_or(0), delivery.returned_count);
+        assert!(
+            told >= known,
+            "{} of {} came back {known} times, and {told} are told",
+            delivery.entry,
+            delivery.queue
+        );
     }
 
     /// The queue with priorities is drained, with nothing else going on.

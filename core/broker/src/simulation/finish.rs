@@ -25,6 +25,7 @@ impl World {
         self.calm();
         self.finish_transactions(0);
         self.read_all(0);
+        self.read_placed(0);
         self.drain_queues(1);
         self.drain_ends(1);
         self.calm();
@@ -55,13 +56,14 @@ impl World {
         self.check_linked();
         if std::env::var_os("OMNILOG_SIM_TELL").is_some() {
             eprintln!(
-                "{} acknowledged, {} delivered, {} gaps, {} times something waited, {} budgets spent, {} dropped, transactions {:?}, frame {}, files {:?}, clustered {:?}, checkpoints {:?}",
+                "{} acknowledged, {} delivered, {} gaps, {} times something waited, {} budgets spent, {} dropped, {} over, transactions {:?}, frame {}, files {:?}, clustered {:?}, checkpoints {:?}",
                 self.facts.acknowledged,
                 self.facts.deliveries,
                 self.facts.gaps.count,
                 self.facts.retries.waited,
                 self.facts.retries.budgets_spent,
                 self.facts.heads.dropped,
+                self.facts.lifetimes.ends,
                 self.facts.transactions.figures(),
                 self.safe,
                 self.env.files.list(Path::new("/broker/journal")),

@@ -4,6 +4,7 @@
 use crate::api::*;
 use crate::simulation::facts::{Facts, LOG, SESSION};
 use crate::simulation::peer::Ask;
+use crate::simulation::placed::MAPPED;
 use crate::simulation::world::World;
 use crate::state::State;
 use rand::RngExt;
@@ -13,7 +14,12 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) const WINDOW: &str = "window";
 
 /// Which queues get what from which topics.
-const LINKED: [(&str, &str); 3] = [(LOG, LOG), (SESSION, LOG), (WINDOW, WINDOW)];
+const LINKED: [(&str, &str); 4] = [
+    (LOG, LOG),
+    (SESSION, LOG),
+    (SESSION, MAPPED),
+    (WINDOW, WINDOW),
+];
 
 fn name(name: &'static str) -> Name {
     Name::from_static(name.as_bytes())
@@ -140,7 +146,7 @@ impl World {
                 }
             }
         }
-        for topic in [LOG, WINDOW] {
+        for topic in [LOG, WINDOW, MAPPED] {
             for key in partitions(state, topic) {
                 gaps.began.insert(key, state.partitions[&key].log_start);
             }
@@ -163,13 +169,12 @@ impl World {
     pub(super) fn check_linked(&self) {
         let Some(life) = &self.life else { return };
         for (id, queue) in &self.facts.followed {
-            let Some((_, topic)) = LINKED.iter().find(|(linked, _)| linked == queue) else {
-                continue;
-            };
-            let keys = partitions(&life.shard.state, topic);
-            for (key, index) in keys.into_iter().zip(0..) {
-                let place = (name(topic), index);
-                self.facts.check_linked(*id, queue, key, &place);
+            for (_, topic) in LINKED.iter().filter(|(linked, _)| linked == queue) {
+                let keys = partitions(&life.shard.state, topic);
+                for (key, index) in keys.into_iter().zip(0..) {
+                    let place = (name(topic), index);
+                    self.facts.check_linked(*id, queue, key, &place);
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ use crate::api::*;
 use crate::simulation::facts::{LOG, SESSION, TABLE, key_of};
 use crate::simulation::messages;
 use crate::simulation::peer::Ask;
+use crate::simulation::placed::MAPPED;
 use crate::simulation::world::World;
 use rand::RngExt;
 
@@ -11,6 +12,23 @@ const GROUP: &[u8] = b"group";
 
 fn topic(name: &'static str) -> Name {
     Name::from_static(name.as_bytes())
+}
+
+/// A fetch of all there is from an offset on.
+pub(super) fn fetch_of(name: &'static str, partition: i32, offset: i64, committed: bool) -> Fetch {
+    Fetch {
+        partitions: vec![FetchPartition {
+            topic: TopicRef::Name(topic(name)),
+            partition,
+            offset,
+            bytes_max: 1 << 30,
+            current_leader_epoch: -1,
+        }],
+        wait_ms_max: 100,
+        bytes_min: 1,
+        bytes_max: 1 << 30,
+        committed,
+    }
 }
 
 impl World {
@@ -61,8 +79,12 @@ impl World {
                     ("window", 1),
                     ("chaos", 0),
                     (TABLE, 0),
-                ][self.random.random_range(0..5)];
-                let publisher = self.peers[at].publisher(u64::from(partition.unsigned_abs()));
+                    (MAPPED, 0),
+                    (MAPPED, 1),
+                ][self.random.random_range(0..7)];
+                // What it writes keeps its order in each partition.
+                let place = u64::from(partition.unsigned_abs()) + 2 * u64::from(name == MAPPED);
+                let publisher = self.peers[at].publisher(place);
                 let count = self.random.random_range(1..4);
                 let ids = self.facts.number(publisher, count);
                 let batch = if name == TABLE {
@@ -216,19 +238,7 @@ impl World {
     }
 
     fn fetch(&mut self, at: usize, name: &'static str, partition: i32, offset: i64) {
-        let fetch = Fetch {
-            partitions: vec![FetchPartition {
-                topic: TopicRef::Name(topic(name)),
-                partition,
-                offset,
-                bytes_max: 1 << 30,
-                current_leader_epoch: -1,
-            }],
-            wait_ms_max: 100,
-            bytes_min: 1,
-            bytes_max: 1 << 30,
-            committed: false,
-        };
+        let fetch = fetch_of(name, partition, offset, false);
         let ask = Ask::Fetch(topic(name), partition, offset);
         self.ask(at, ask, Command::Fetch(fetch));
     }
@@ -245,9 +255,7 @@ impl World {
                 let mut records = Vec::new();
                 let mut end = from;
                 for batch in &fetched.batches {
-                    let base = i64::from_be_bytes(batch[..8].try_into().unwrap());
-                    let last = i64::from(u32::from_be_bytes(batch[23..27].try_into().unwrap()));
-                    end = end.max(base + last + 1);
+                    end = end.max(messages::end(batch));
                     records.extend(messages::fetched(batch));
                 }
                 assert!(

@@ -111,6 +111,8 @@ impl World {
         let (state, _) = State::recover(names, &journal, &recovery, ShardId(0)).expect("a state");
         check_records(&state, &*journal.reader());
         self.facts.gaps.started(&state);
+        let now_ms = self.unix_ms();
+        self.facts.lifetimes.started(&state, now_ms);
         let start = self.witnessed.found.len();
         self.witnessed.found.push(last);
         let later = self.witnessed.wanted.iter().skip(start + 1);
@@ -211,8 +213,15 @@ impl World {
         if self.chance(15) {
             self.damage_checkpoint();
         }
-        self.clock
-            .advance(Duration::from_millis(self.random.random_range(0..20_000)));
+        let ms = self.random.random_range(0..20_000);
+        if self.jumps {
+            // Somebody sets the clock while the server is down.
+            let by_ms = self.random.random_range(-20_000..20_000);
+            self.clock.set_by(by_ms);
+            self.back_ms += u64::try_from(-by_ms).unwrap_or(0);
+            self.facts.delays.went_back |= by_ms < 0;
+        }
+        self.clock.advance(Duration::from_millis(ms));
     }
 
     /// The newest checkpoint is not as it was written.
@@ -291,6 +300,7 @@ impl World {
         let count = count.min(life.inputs.len());
         let mut inputs: Vec<Input> = life.inputs.drain(..count).collect();
         let before = life.shard.head;
+        self.facts.lifetimes.given(&inputs);
         for input in &inputs {
             if let Input::Command {
                 client,
@@ -301,8 +311,12 @@ impl World {
                 && let Some(asked) = peer.pending.get_mut(correlation)
             {
                 asked.decided_after = before;
-                if let Ask::Later(waits, queue) = &asked.what {
-                    self.facts.delays.decided(waits, queue, now.unix_ms);
+                match &asked.what {
+                    Ask::Later(waits, queue) => {
+                        self.facts.delays.decided(waits, queue, now.unix_ms);
+                    }
+                    Ask::Ends(ids, _) => self.facts.ends.decided(ids, now.unix_ms),
+                    _ => {}
                 }
             }
         }
@@ -340,6 +354,7 @@ impl World {
         }
         self.check_delays();
         self.check_links();
+        self.check_lifetimes();
         self.check_ends(&keyed);
         self.check_returns(&keyed);
         self.check_modes(keyed);

@@ -99,14 +99,35 @@ pub(super) fn publish(
     publisher: &Name,
     qos: u8,
 ) -> Publish {
+    let addresses = vec![address.clone(); ids.len()];
+    publish_to(ids, padding, time, &addresses, publisher, qos)
+}
+
+/// A gathered batch with these messages, each to an address of its own.
+pub(super) fn publish_to(
+    ids: &[u64],
+    padding: usize,
+    time: i64,
+    addresses: &[Address],
+    publisher: &Name,
+    qos: u8,
+) -> Publish {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     let mut records = Vec::new();
-    for id in ids {
+    for (id, address) in ids.iter().zip(addresses) {
+        // Over MQTT a topic's levels behind the first are the key.
+        let key = match address {
+            Address::Mqtt { topic } => {
+                let slash = topic.iter().position(|byte| *byte == b'/');
+                slash.and_then(|at| topic.get(at + 1..))
+            }
+            _ => None,
+        };
         let headers: [Header<'_>; 0] = [];
         let appended = builder
             .append(&NewRecord {
                 timestamp: time,
-                key: None,
+                key,
                 value: Some(Pieces::One(&value(*id, padding))),
                 headers,
             })
@@ -171,4 +192,25 @@ pub(super) fn fetched(batch: &Bytes) -> Vec<(i64, u64)> {
             (base_offset + record.offset - produced, id)
         })
         .collect()
+}
+
+/// How far a fetched batch comes.
+pub(super) fn end(batch: &Bytes) -> i64 {
+    let base = i64::from_be_bytes(batch[..8].try_into().unwrap());
+    let last = i64::from(u32::from_be_bytes(batch[23..27].try_into().unwrap()));
+    base + last + 1
+}
+
+/// The offsets, numbers and keys in a fetched batch.
+pub(super) fn keys(batch: &Bytes) -> Vec<(i64, u64, Option<Bytes>)> {
+    let numbers = fetched(batch);
+    if numbers.is_empty() {
+        return Vec::new();
+    }
+    let batch = RecordBatch::parse(batch.clone()).expect("a batch that parses");
+    let records = batch.records(1 << 24).expect("records");
+    let key = |record: Record<'_>| record.key.map(Bytes::copy_from_slice);
+    let keys = records.iter().map(|record| key(record.expect("a record")));
+    let rows = numbers.into_iter().zip(keys);
+    rows.map(|((offset, id), key)| (offset, id, key)).collect()
 }

@@ -31,9 +31,12 @@ impl World {
         let Some(session) = self.peers[at].session else {
             panic!("no session");
         };
+        let placed = ["m/#", "p/#", "n0/#", "n1/#", "n2/#", "n3/#"];
+        let mut subscriptions = vec![subscription("s/#", 2, None), subscription("log/#", 1, None)];
+        subscriptions.extend(placed.map(|filter| subscription(filter, 1, None)));
         let subscribe = Subscribe {
             session,
-            subscriptions: vec![subscription("s/#", 2, None), subscription("log/#", 1, None)],
+            subscriptions,
         };
         self.ask(at, Ask::Whatever, Command::Subscribe(subscribe));
     }
@@ -169,7 +172,7 @@ impl World {
             return;
         };
         let steady = self.client_id(at).1;
-        match self.random.random_range(0..30) {
+        match self.random.random_range(0..32) {
             0..8 => self.publish_mqtt(at),
             // Whoever sends at QoS 2 has its session for itself.
             8..12 if self.peers[at].role != Role::Mqtt(1) => {
@@ -216,6 +219,7 @@ impl World {
                 self.join(at);
             }
             28 => self.publish_delayed(at),
+            29..31 => self.publish_placed(at),
             27 => {
                 self.leave(at);
                 self.join(at);

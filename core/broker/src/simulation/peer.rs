@@ -39,6 +39,8 @@ pub(super) enum Ask {
     PublishOnce(u16, u64),
     Retain(Name, usize),
     Settle(Vec<(QueueId, EntryId)>),
+    /// They come back to their queues.
+    Return(Vec<(QueueId, EntryId)>),
     Follow(&'static str),
     /// A queue in which entries end, with no promise for what is published to it.
     Ending(&'static str),
@@ -46,6 +48,9 @@ pub(super) enum Ask {
     Ends(Vec<u64>, &'static [&'static str]),
     /// Messages and how long each waits, and the queue that they come to then.
     Later(Vec<(u64, i64)>, &'static str),
+    /// To a path that may be kept anywhere.
+    Placed(Vec<u64>),
+    FetchPlaced(Name, i32),
     Got,
     Session,
     /// Which transactional id.
@@ -194,6 +199,7 @@ impl World {
                 | Ask::Publish(_, Some(_))
                 | Ask::Transact(..)
                 | Ask::Later(_, DELAYED | SESSION)
+                | Ask::Placed(_)
         );
         let peer = &mut self.peers[at];
         let correlation = peer.next;
@@ -334,6 +340,7 @@ impl World {
                     self.facts.settled(queue, entry);
                 }
             }
+            (Ask::Return(entries), Ok(_)) => self.facts.returned(&entries),
             (Ask::Follow(name), Ok(Reply::Queue(info))) => {
                 self.facts.followed.insert(info.queue, name);
             }
@@ -345,6 +352,10 @@ impl World {
                 panic!("refused: {refusal}");
             }
             (Ask::Later(waits, queue), result) => self.put_off_answered(&waits, queue, result),
+            (Ask::Placed(ids), result) => self.placed(&ids, result),
+            (Ask::FetchPlaced(topic, partition), Ok(Reply::Fetched(parts))) => {
+                self.fetched_placed(&topic, partition, parts);
+            }
             (Ask::Got, Ok(Reply::Got(Some((delivery, _))))) => self.delivered(at, &delivery),
             (Ask::Session, result) => self.session_opened(at, result),
             (Ask::Assign(packet), Ok(Reply::Step(true))) => self.assigned(at, packet),
@@ -364,6 +375,7 @@ impl World {
         let id = crate::simulation::messages::delivered(&delivery.message);
         if let Some(id) = id {
             self.facts.transactions.check_visible(id);
+            self.check_path(delivery, id);
         }
         let mqtt = matches!(self.peers[at].role, Role::Mqtt(_));
         if mqtt && (delivery.qos == 0 || delivery.retained) {
@@ -398,6 +410,7 @@ impl World {
         }
         self.check_rank(at, delivery);
         self.check_ending(delivery, id);
+        self.facts.check_returns(delivery);
         let redelivered = (!mqtt).then_some(delivery.redelivered);
         self.facts
             .delivered(delivery.queue, delivery.entry, id, redelivered);
@@ -463,7 +476,7 @@ impl World {
         });
         match (asks, back) {
             (false, _) => self.tell(at, command),
-            (true, true) => self.ask(at, Ask::Whatever, command),
+            (true, true) => self.ask(at, Ask::Return(entries), command),
             (true, false) => self.ask(at, Ask::Settle(entries), command),
         }
     }

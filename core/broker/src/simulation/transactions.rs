@@ -2,21 +2,19 @@
 //! any point. What is committed is read as a whole, what is aborted never.
 
 use crate::api::*;
-use crate::simulation::facts::{Facts, LOG, SESSION, TABLE, key_of};
+use crate::simulation::facts::{LOG, SESSION, TABLE, key_of};
 use crate::simulation::messages;
 use crate::simulation::peer::Ask;
 use crate::simulation::world::World;
-use omnilog_record::{ControlRecord, RecordBatch, TransactionOutcome};
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 /// Where transactions write to.
-const PLACES: [(&str, i32); 4] = [(LOG, 0), ("window", 0), ("window", 1), (TABLE, 0)];
+pub(super) const PLACES: [(&str, i32); 4] = [(LOG, 0), ("window", 0), ("window", 1), (TABLE, 0)];
 /// Who writes.
-const IDS: [&str; 2] = ["tx-one", "tx-two"];
+pub(super) const IDS: [&str; 2] = ["tx-one", "tx-two"];
 /// The longest that one is left open, in milliseconds.
-const TIMEOUT_MS_MAX: i64 = 20_000;
+pub(super) const TIMEOUT_MS_MAX: i64 = 20_000;
 
 /// A client in the midst of it.
 #[derive(Debug, Default)]
@@ -26,7 +24,7 @@ pub(super) struct Transacting {
     asked: Option<usize>,
     /// The number of its transaction.
     number: Option<u64>,
-    /// Appends that were not answered.
+    /// What was not answered.
     pending: usize,
     sequences: BTreeMap<(&'static str, i32), i32>,
     /// It was refused something: it begins anew.
@@ -37,30 +35,30 @@ pub(super) struct Transacting {
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// Which id's.
-    id: usize,
+    pub(super) id: usize,
     /// Records that were acknowledged.
-    records: Vec<(&'static str, i32, i64, u64)>,
+    pub(super) records: Vec<(&'static str, i32, i64, u64)>,
     /// How it was asked to end.
-    asked: Option<bool>,
+    pub(super) asked: Option<bool>,
     /// How that was acknowledged.
-    ended: Option<bool>,
+    pub(super) ended: Option<bool>,
     /// It commits a position: its number.
-    positioned: bool,
+    pub(super) positioned: bool,
 }
 
 /// What is known of all.
 #[derive(Debug, Default)]
 pub(super) struct Transactions {
-    known: BTreeMap<u64, Known>,
+    pub(super) known: BTreeMap<u64, Known>,
     /// Whose record a message is.
     of: BTreeMap<u64, u64>,
     /// What was read as committed at the end: by topic and partition.
-    read: BTreeMap<(Name, i32), BTreeSet<u64>>,
+    pub(super) read: BTreeMap<(Name, i32), BTreeSet<u64>>,
     /// How far the last read of committed records came.
-    read_end: i64,
+    pub(super) read_end: i64,
 }
 
-fn name(text: &'static str) -> Name {
+pub(super) fn name(text: &'static str) -> Name {
     Name::from_static(text.as_bytes())
 }
 
@@ -102,8 +100,17 @@ impl Transactions {
         }
     }
 
+    /// Was a record read as committed at the end?
+    pub(super) fn was_read(
+        &self,
+        (topic, partition, _, id): &(&'static str, i32, i64, u64),
+    ) -> bool {
+        let read = self.read.get(&(name(topic), *partition));
+        read.is_some_and(|read| read.contains(id))
+    }
+
     /// At the end, when nothing is open: each transaction is there as a whole, or not at all.
-    fn check_whole(&self, starts: &BTreeMap<(&'static str, i32), i64>) {
+    pub(super) fn check_whole(&self, starts: &BTreeMap<(&'static str, i32), i64>) {
         for (number, known) in &self.known {
             let there: Vec<bool> = known
                 .records
@@ -198,6 +205,7 @@ impl World {
             },
         );
         self.peers[at].transacting.number = Some(number);
+        self.peers[at].transacting.pending += 2;
         let partitions = PLACES.map(|(topic, partition)| (name(topic), partition));
         let command = Command::Enlist(who.clone(), Enlist::Partitions(partitions.to_vec()));
         self.ask(at, Ask::InTransaction, command);
@@ -275,9 +283,15 @@ impl World {
         self.ask(at, Ask::EndOf(number, commit), command);
     }
 
-    /// A new connection: what was open is left to whoever comes next.
+    /// A new connection: what was open goes on, if nothing of it was left unanswered; else it is left to whoever comes
+    /// next.
     pub(super) fn transactor_joined(&mut self, at: usize) {
-        self.peers[at].transacting = Transacting::default();
+        let goes_on = self.chance(60);
+        let state = &mut self.peers[at].transacting;
+        let settled = state.pending == 0 && state.number.is_some() && !state.broken;
+        if !(goes_on && settled) {
+            *state = Transacting::default();
+        }
     }
 
     /// An answer to a transactional producer.
@@ -329,6 +343,10 @@ impl World {
                     .records
                     .extend(records.map(|(offset, id)| (topic, partition, offset, *id)));
             }
+            (Ask::InTransaction, Ok(_)) => {
+                let state = &mut self.peers[at].transacting;
+                state.pending = state.pending.saturating_sub(1);
+            }
             (Ask::PositionIn(number), Ok(_)) => {
                 let state = &mut self.peers[at].transacting;
                 state.pending = state.pending.saturating_sub(1);
@@ -347,165 +365,5 @@ impl World {
             }
             _ => {}
         }
-    }
-
-    fn read_committed(&mut self, at: usize) {
-        let (topic, partition) = PLACES[self.random.random_range(0..PLACES.len())];
-        let end = self.facts.logged.get(&(name(topic), partition));
-        let end = end.and_then(|log| log.last_key_value());
-        let end = end.map_or(0, |(offset, _)| *offset);
-        let from = self.random.random_range(0..=end);
-        self.fetch_committed(at, topic, partition, from);
-    }
-
-    fn fetch_committed(&mut self, at: usize, topic: &'static str, partition: i32, offset: i64) {
-        let fetch = Fetch {
-            partitions: vec![FetchPartition {
-                topic: TopicRef::Name(name(topic)),
-                partition,
-                offset,
-                bytes_max: 1 << 30,
-                current_leader_epoch: -1,
-            }],
-            wait_ms_max: 100,
-            bytes_min: 1,
-            bytes_max: 1 << 30,
-            committed: true,
-        };
-        let ask = Ask::FetchCommitted(name(topic), partition, offset);
-        self.ask(at, ask, Command::Fetch(fetch));
-    }
-
-    /// What a reader of committed records gets, and what it makes of it.
-    pub(super) fn fetched_committed(
-        &mut self,
-        topic: &Name,
-        partition: i32,
-        from: i64,
-        parts: Vec<Result<Fetched, Refusal>>,
-    ) {
-        let Some(Ok(fetched)) = parts.into_iter().next() else {
-            return;
-        };
-        assert!(fetched.last_stable_offset <= fetched.high_watermark);
-        let (seen, end) = committed(&fetched, from);
-        assert!(
-            end <= fetched.last_stable_offset.max(from),
-            "{topic:?}: read to {end}, beyond what is decided"
-        );
-        let start = self.present_start(topic, partition);
-        let first = from.max(fetched.log_start_offset).max(start);
-        for id in seen.values() {
-            self.facts.transactions.check_visible(*id);
-        }
-        if let Some(log) = self.facts.logged.get(&(topic.clone(), partition)) {
-            for (offset, id) in log.range(first.min(end)..end) {
-                // Its transaction may have been decided since this was read, so that is all that is known.
-                let must = *topic != TABLE && self.facts.transactions.must_be_visible(*id);
-                let found = seen.get(offset);
-                assert!(
-                    found == Some(id) || !must && found.is_none(),
-                    "offset {offset} of {topic:?} is {found:?}, and {id} was committed there"
-                );
-            }
-        }
-        let read = &mut self.facts.transactions.read;
-        let read = read.entry((topic.clone(), partition)).or_default();
-        read.extend(seen.values());
-        self.facts.transactions.read_end = end;
-    }
-
-    /// At the end: open transactions run out of time, and all is read as committed.
-    pub(super) fn finish_transactions(&mut self, at: usize) {
-        let wait = Duration::from_millis(u64::try_from(TIMEOUT_MS_MAX).unwrap() + 1);
-        self.clock.advance(wait);
-        self.calm();
-        let mut starts = BTreeMap::new();
-        for (topic, partition) in PLACES {
-            let start = self.log_start(topic, usize::try_from(partition).unwrap());
-            starts.insert((topic, partition), start);
-            let mut from = start;
-            loop {
-                self.facts.transactions.read_end = from;
-                self.fetch_committed(at, topic, partition, from);
-                self.calm();
-                if self.facts.transactions.read_end == from {
-                    break;
-                }
-                from = self.facts.transactions.read_end;
-            }
-            let end = self.log_end(topic, usize::try_from(partition).unwrap());
-            assert_eq!(from, end, "{topic}/{partition}: something is open yet");
-        }
-        self.facts.transactions.check_whole(&starts);
-        for (index, id) in IDS.into_iter().enumerate() {
-            let found = self.committed_position(id);
-            check_position(&self.facts, index, found);
-        }
-    }
-}
-
-/// A group's position is that of a committed transaction, and of none before the last that is known to be.
-fn check_position(facts: &Facts, index: usize, found: Option<i64>) {
-    let mine = facts.transactions.known.iter();
-    let mine = mine.filter(|(_, known)| known.id == index && known.positioned);
-    let mut least = None;
-    for (number, known) in mine {
-        let number = i64::try_from(*number).unwrap();
-        if known.ended == Some(true) {
-            least = Some(number);
-        }
-        if found == Some(number) {
-            assert!(
-                known.asked == Some(true) && known.ended != Some(false),
-                "the position is that of transaction {number}: {known:?}"
-            );
-        }
-    }
-    assert!(
-        found >= least,
-        "the position is {found:?}, and {least:?} was committed"
-    );
-}
-
-/// What a client makes of a fetch: offsets and messages, without those that were aborted, and how far it came.
-fn committed(fetched: &Fetched, from: i64) -> (BTreeMap<i64, u64>, i64) {
-    let mut coming = fetched.aborted.iter().peekable();
-    let mut aborted: BTreeSet<i64> = BTreeSet::new();
-    let mut seen = BTreeMap::new();
-    let mut end = from;
-    assert!(
-        fetched
-            .aborted
-            .is_sorted_by_key(|aborted| aborted.first_offset),
-        "aborted transactions come in order"
-    );
-    for bytes in &fetched.batches {
-        let base = i64::from_be_bytes(bytes[..8].try_into().unwrap());
-        let batch = RecordBatch::parse(bytes.clone()).expect("a batch that parses");
-        let header = *batch.header();
-        let last = base + i64::from(header.last_offset_delta);
-        end = end.max(last + 1);
-        while let Some(next) = coming.next_if(|next| next.first_offset <= last) {
-            aborted.insert(next.producer);
-        }
-        if header.attributes.is_control() {
-            if outcome(&batch) == Some(TransactionOutcome::Abort) {
-                aborted.remove(&header.producer_id);
-            }
-        } else if !(header.attributes.is_transactional() && aborted.contains(&header.producer_id)) {
-            seen.extend(messages::fetched(bytes));
-        }
-    }
-    (seen, end)
-}
-
-/// How the transaction of a marker ended; `None`: there is no record left in it.
-fn outcome(batch: &RecordBatch) -> Option<TransactionOutcome> {
-    let records = batch.records(1 << 20).expect("records");
-    let record = records.iter().next()?.expect("a record");
-    match ControlRecord::parse(&record).expect("a control record") {
-        ControlRecord::EndTransaction { outcome, .. } => Some(outcome),
-        ControlRecord::Other(kind) => panic!("a control record of type {kind}"),
     }
 }

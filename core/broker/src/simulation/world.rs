@@ -6,6 +6,7 @@ use crate::shard::{Now, Shard};
 use crate::simulation::facts::Facts;
 use crate::simulation::life::{Life, Witnessed};
 use crate::simulation::peer::{Peer, Role};
+use crate::simulation::placed;
 use omnilog_ledger::sim::{SimClock, SimFiles};
 use omnilog_ledger::{Env, FakeJournal, Journal, JournalOptions, LocalJournal, Lsn, ShardId};
 use rand::{RngExt, SeedableRng};
@@ -41,6 +42,9 @@ pub(super) struct World {
     pub(super) tight: bool,
     /// Links are seldom read for.
     lazy_links: bool,
+    /// The clock is set between lives, forth and back, and by how much it went back.
+    pub(super) jumps: bool,
+    pub(super) back_ms: u64,
 }
 
 impl World {
@@ -61,7 +65,7 @@ impl World {
             options.low_bytes = [0, 100 << 10][random.random_range(0..2)];
             options.reserve_bytes = options.file_bytes * [0, 0, 2, 3][random.random_range(0..4)];
         }
-        let config = BrokerConfig {
+        let mut config = BrokerConfig {
             tail_bytes_max: [1 << 10, 16 << 10, 1 << 20][random.random_range(0..3)],
             mailbox_bytes_max: [1 << 10, 1 << 20][random.random_range(0..2)],
             checkpoint_bytes: [8 << 10, 64 << 10][random.random_range(0..2)],
@@ -86,6 +90,10 @@ impl World {
         };
         let keeps_log = random.random_bool(0.3);
         let lazy_links = random.random_bool(0.3);
+        let jumps = random.random_bool(0.3);
+        if random.random_bool(0.5) {
+            placed::map(&mut config);
+        }
         Self {
             random,
             files,
@@ -105,6 +113,8 @@ impl World {
             life: None,
             tight,
             lazy_links,
+            jumps,
+            back_ms: 0,
         }
     }
 
@@ -300,7 +310,10 @@ impl World {
     /// Everything that can happen without a client's doing happens.
     pub(super) fn calm(&mut self) {
         let mut quiet = 0;
+        let mut rounds = 0;
         while quiet < 15 {
+            rounds += 1;
+            assert!(rounds < 5000, "it never comes to rest");
             let before = (
                 self.facts.deliveries,
                 self.life.as_ref().map(|life| life.shard.head),
