@@ -32,8 +32,9 @@ pub(super) struct Gaps {
     came: BTreeMap<(QueueId, u64), i64>,
     /// Where each log began when the last step was over.
     began: BTreeMap<u64, i64>,
-    /// What links were passed by: first, and first behind it.
-    gaps: BTreeMap<(QueueId, u64), Vec<(i64, i64)>>,
+    /// What links were passed by: first, first behind what is sure, and first behind what may be. A log that began
+    /// anew in the step in which a link went on may have passed it or not.
+    gaps: BTreeMap<(QueueId, u64), Vec<(i64, i64, i64)>>,
     /// Offsets that were told to be missing, since the last start.
     counted: u64,
     /// Up to where somebody asked for a log's deletion.
@@ -51,15 +52,22 @@ impl Gaps {
         for ((queue, partition), gaps) in &mut self.gaps {
             let link = state.links.get(&(*partition, *queue));
             let came = link.map_or(i64::MAX, |link| link.next_offset);
-            gaps.retain(|(_, end)| *end <= came);
+            gaps.retain(|(.., end)| *end <= came);
         }
     }
 
-    /// Did this offset pass a link by?
+    /// Did this offset pass a link by, for sure?
+    fn surely_passed(&self, queue: QueueId, partition: u64, offset: i64) -> bool {
+        let gaps = self.gaps.get(&(queue, partition)).into_iter().flatten();
+        let mut gaps = gaps;
+        gaps.any(|(first, end, _)| (*first..*end).contains(&offset))
+    }
+
+    /// May it have?
     fn passed(&self, queue: QueueId, partition: u64, offset: i64) -> bool {
         let gaps = self.gaps.get(&(queue, partition)).into_iter().flatten();
         let mut gaps = gaps;
-        gaps.any(|(first, end)| (*first..*end).contains(&offset))
+        gaps.any(|(first, _, end)| (*first..*end).contains(&offset))
     }
 }
 
@@ -141,7 +149,8 @@ impl World {
                 if link.next_offset > before {
                     least += u64::try_from(began - before).unwrap_or(0);
                     if start > before {
-                        found.push(((id, key), (before, start.min(link.next_offset))));
+                        let end = start.min(link.next_offset);
+                        found.push(((id, key), (before, began.min(end), end)));
                     }
                 }
             }
@@ -199,7 +208,7 @@ impl Facts {
             );
             newest = *offset;
             assert!(
-                !self.gaps.passed(id, key, *offset),
+                !self.gaps.surely_passed(id, key, *offset),
                 "{queue}: offset {offset} of {place:?} is in a gap, and there"
             );
         }
