@@ -137,7 +137,7 @@ impl World {
         }
         known.idle = queue.map(|queue| {
             let before = known.idle.filter(|(id, _)| *id == queue.id);
-            let unused = queue.consumers.is_empty().then(|| match before {
+            let unused = queue.consumers.is_empty().then_some(match before {
                 // A consumer that was refused, or came and went.
                 Some((_, Some((used, _)))) if known.tried && !known.touched => (used, now),
                 Some((_, Some(used))) if !known.touched => used,
