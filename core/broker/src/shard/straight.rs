@@ -27,10 +27,7 @@ impl Shard {
             return false;
         }
         let passes = qos == 0 && queue.kind != QueueKind::Classic;
-        if !passes && !queue.consumers.iter().all(|consumer| consumer.no_ack) {
-            return false;
-        }
-        let Some((client, consumer)) = self.idle_turn(id) else {
+        let Some((client, consumer)) = self.idle_turn(id, passes) else {
             return false;
         };
         let Some(queue) = self.state.queues.get_mut(&id) else {

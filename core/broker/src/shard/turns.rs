@@ -81,15 +81,17 @@ impl Shard {
         }
     }
 
-    /// Whose turn it is in an empty queue, if that consumer can take an entry at once.
-    pub(crate) fn idle_turn(&mut self, id: QueueId) -> Option<Who> {
+    /// Whose turn it is in an empty queue, if that consumer can take an entry at once and settles none, or need not
+    /// settle this one.
+    pub(crate) fn idle_turn(&mut self, id: QueueId, passes: bool) -> Option<Who> {
         let queue = self.state.queues.get_mut(&id)?;
         if queue.consumers.is_empty() {
             return None;
         }
         let who = queue.consumers.front()?;
         let consumer = queue.consumers.get(&who)?;
-        if stopped(consumer, self.clients.get(&who.0)).is_some() {
+        let settles = !passes && !consumer.no_ack;
+        if settles || stopped(consumer, self.clients.get(&who.0)).is_some() {
             return None;
         }
         queue.consumers.rotate();
