@@ -281,6 +281,7 @@ impl Shard {
                 queue.defer_all(now);
             }
             self.used(id);
+            self.arm_queue(id);
             self.mark_dirty(id);
         }
     }
