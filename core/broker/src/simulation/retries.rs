@@ -133,6 +133,8 @@ pub(super) struct Retries {
     /// In the step being taken: what clients had, what came back, what came back once too often.
     leased: BTreeMap<(QueueId, u64), ClientId>,
     back: BTreeSet<(QueueId, u64)>,
+    /// What a transaction of this step settles.
+    unsure: BTreeSet<(QueueId, u64)>,
     spent: BTreeSet<(QueueId, u64)>,
     /// A connection ended, which may have got something by asking for it.
     leaving: bool,
@@ -157,6 +159,7 @@ impl Retries {
         self.leased.clear();
         self.back.clear();
         self.spent.clear();
+        self.unsure.clear();
         self.leaving = false;
         for queue in state.queues.values().filter(|queue| rule(queue).is_some()) {
             for (entry, lease) in &queue.leases {
@@ -190,6 +193,24 @@ impl Retries {
                             Settlement::Requeue => self.comes_back(state, at, false, now_ms),
                             Settlement::Fail => self.comes_back(state, at, true, now_ms),
                             Settlement::Ack | Settlement::Reject | Settlement::Undelivered => {}
+                        }
+                    }
+                }
+                Input::Command {
+                    client,
+                    command: Command::Atomic(commands),
+                    ..
+                } => {
+                    // It may be refused as a whole, and whoever sent it may leave in the same step.
+                    let settled = commands.iter().filter_map(|command| match command {
+                        Command::Settle(settle) => Some(&settle.entries),
+                        _ => None,
+                    });
+                    for (queue, entry) in settled.flatten() {
+                        let at = (*queue, entry.0);
+                        if leased.get(&at) == Some(client) {
+                            leased.remove(&at);
+                            self.unsure.insert(at);
                         }
                     }
                 }
@@ -259,7 +280,9 @@ impl Retries {
                 let found = tried(queue, *entry);
                 let expected = self.known.get(&at).copied().unwrap_or_default();
                 assert!(
-                    found == expected || self.leaving && !self.leased.contains_key(&at),
+                    found == expected
+                        || self.unsure.contains(&at)
+                        || self.leaving && !self.leased.contains_key(&at),
                     "{name}: {entry} is {found:?}, and must be {expected:?}"
                 );
                 known.insert(at, found);
