@@ -25,6 +25,10 @@ fn name(name: &'static str) -> Name {
     Name::from_static(name.as_bytes())
 }
 
+/// Offsets that passed a link by: first, first behind what is sure, and first behind what may be. A log that began
+/// anew in the step in which a link went on may have passed it or not.
+type Passed = (i64, i64, i64);
+
 /// What is known of gaps.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
@@ -32,9 +36,8 @@ pub(super) struct Gaps {
     came: BTreeMap<(QueueId, u64), i64>,
     /// Where each log began when the last step was over.
     began: BTreeMap<u64, i64>,
-    /// What links were passed by: first, first behind what is sure, and first behind what may be. A log that began
-    /// anew in the step in which a link went on may have passed it or not.
-    gaps: BTreeMap<(QueueId, u64), Vec<(i64, i64, i64)>>,
+    /// What links were passed by.
+    gaps: BTreeMap<(QueueId, u64), Vec<Passed>>,
     /// Offsets that were told to be missing, since the last start.
     counted: u64,
     /// Up to where somebody asked for a log's deletion.
