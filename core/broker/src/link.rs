@@ -94,6 +94,10 @@ impl LinkJob {
             self.find_changes(&mut pulled);
             return pulled;
         }
+        if self.from >= self.until {
+            // The log begins within a batch that is not decided yet, which a reader would find.
+            return pulled;
+        }
         let range = LogRange {
             partition: self.partition,
             from: self.from,

@@ -138,10 +138,6 @@ impl Shard {
             return;
         };
         let from = from.max(partition.log_start);
-        if from >= partition.last_stable_offset() {
-            // The log begins within what is not decided yet.
-            return;
-        }
         let (aborted, stable) = partition.aborted_between(from, partition.last_stable_offset());
         let mut job = LinkJob {
             partition: key,
