@@ -14,7 +14,6 @@ use bytes::Bytes;
 use omnilog_ledger::{LogRange, Section, ShardId};
 use omnilog_record::{BatchBuilder, BatchOptions, Header, NewRecord, Pieces, Record, RecordBatch};
 use rand::RngExt;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// A topic of keys that are written and deleted, in two partitions.
@@ -31,8 +30,6 @@ pub(super) struct Tables {
     /// Some deletion of it was not acknowledged, or not yet.
     may_be_gone: BTreeMap<u8, u64>,
     pub(super) changed: u64,
-    /// Paths that a log said had no message, and the sequence that was next then.
-    gone_before: RefCell<BTreeMap<Bytes, u64>>,
 }
 
 /// The partition that MQTT's messages of a key go to, too: the order of a key is that of its partition.
@@ -225,16 +222,8 @@ impl World {
                     continue;
                 }
                 let said = self.said_by_log(*key);
-                let mut gone_before = self.facts.tables.gone_before.borrow_mut();
                 for (path, said) in &said {
                     let there = names.retained.get(path);
-                    let gone = gone_before.get(path).copied().unwrap_or(0);
-                    if said.is_none() {
-                        gone_before.insert(path.clone(), state.next_sequence);
-                    } else if there.is_none() && said.is_some_and(|kept| kept.sequence < gone) {
-                        // What something else holds outlives its key's deletion, once that has been compacted away.
-                        continue;
-                    }
                     assert_eq!(there, *said, "{name}: the retained message of {path:?}");
                 }
                 for (path, kept) in names.retained.all() {

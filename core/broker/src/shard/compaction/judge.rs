@@ -37,7 +37,8 @@ impl Facts {
         }
     }
 
-    fn cleaning(&self, entry: &Entry) -> Option<&Cleaning> {
+    /// Where among the logs that keys are compacted in this one is.
+    fn cleaning(&self, entry: &Entry) -> Option<usize> {
         if self.cleanings.is_empty() {
             return None;
         }
@@ -45,7 +46,7 @@ impl Facts {
             .cleanings
             .binary_search_by_key(&entry.partition, |cleaning| cleaning.partition);
         let cleaning = self.cleanings.get(at.ok()?)?;
-        (entry.base_offset < cleaning.until).then_some(cleaning)
+        (entry.base_offset < cleaning.until).then_some(at.ok()?)
     }
 
     fn log_live(&self, entry: &Entry) -> bool {
@@ -112,12 +113,14 @@ impl Judge for Facts {
             position: 0,
             length: 0,
         };
+        let cleaning = self.cleaning(&entry);
+        let is_live = self.log_live(&entry);
+        let all_held = &self.held;
         let held = |delta: i32| {
-            u64::try_from(delta)
-                .is_ok_and(|delta| self.held.contains(section.base_sequence + delta))
+            u64::try_from(delta).is_ok_and(|delta| all_held.contains(section.base_sequence + delta))
         };
-        if self.log_live(&entry) {
-            return match self.cleaning(&entry) {
+        if is_live {
+            return match cleaning.and_then(|at| self.cleanings.get_mut(at)) {
                 Some(cleaning) => cleaning.clean(&section, self.now_ms, &held),
                 None => Ok(Some(section)),
             };
@@ -136,8 +139,9 @@ impl Judge for Facts {
     }
 
     fn studies(&mut self, entry: &Entry) -> bool {
-        self.cleaning(entry)
-            .is_some_and(|cleaning| cleaning.studies(entry))
+        let cleaning = self.cleaning(entry);
+        let cleaning = cleaning.and_then(|at| self.cleanings.get(at));
+        cleaning.is_some_and(|cleaning| cleaning.studies(entry, self.now_ms))
     }
 
     fn study(&mut self, entry: &Entry, section: &Section) -> io::Result<()> {

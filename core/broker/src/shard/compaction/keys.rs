@@ -8,12 +8,14 @@ use crate::state::transactions::Aborted;
 use omnilog_ledger::Section;
 use omnilog_ledger::format::Entry;
 use omnilog_record::RecordBatch;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 
 /// Keys that one round can tell apart; a log with more is cleaned in several.
 const KEYS_MAX: usize = 4 << 20;
+/// Tombstones that one round can take away; the others stay until a later one.
+const TOMBSTONES_MAX: usize = KEYS_MAX / 4;
 /// A batch expands to at most this.
 const EXPANDED_BYTES_MAX: usize = 64 << 20;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -43,6 +45,9 @@ pub(crate) struct Cleaning {
     last_batches: BTreeSet<i64>,
     /// The newest offset of each key: two hashes with secrets of their own, so that nobody can make keys collide.
     newest: HashMap<(u64, u64), i64>,
+    /// Keys of which an older record stays only because something holds it: their tombstones stay, too, or who reads
+    /// the log would see them with a value again.
+    outlived: HashSet<(u64, u64)>,
     secrets: (RandomState, RandomState),
 }
 
@@ -79,6 +84,7 @@ impl Cleaning {
                 .map(|batch| batch.base_offset)
                 .collect(),
             newest: HashMap::new(),
+            outlived: HashSet::new(),
             secrets: (RandomState::new(), RandomState::new()),
         })
     }
@@ -99,14 +105,27 @@ impl Cleaning {
             && Aborted::any_covers(&self.aborted, header.producer_id, section.base_offset)
     }
 
-    pub(super) fn studies(&self, entry: &Entry) -> bool {
-        let last = entry.base_offset + i64::from(entry.last_delta);
-        last >= self.cleaned.max(self.log_start)
+    /// May the tombstones of what ends here go? They have been there for as long as they are to stay.
+    fn tombstones_go(&self, end: i64, now_ms: i64) -> bool {
+        let cleaned = self.points.iter().find(|(until, _)| end < *until);
+        cleaned.is_some_and(|(_, at)| now_ms >= at.saturating_add(self.tombstone_ms))
     }
 
-    /// Notes the keys of a batch. Batches come in offset order.
+    fn is_dirty(&self, end: i64) -> bool {
+        end >= self.cleaned.max(self.log_start)
+    }
+
+    pub(super) fn studies(&self, entry: &Entry, now_ms: i64) -> bool {
+        let end = entry.base_offset + i64::from(entry.last_delta);
+        self.is_dirty(end) || self.tombstones_go(end, now_ms)
+    }
+
+    /// Notes the keys of a batch, or those of its tombstones if it was cleaned before. Batches come in offset order.
     pub(super) fn study(&mut self, section: &Section) -> io::Result<()> {
-        if section.base_offset >= self.until {
+        let end = section.base_offset + i64::from(section.last_delta);
+        let dirty = self.is_dirty(end);
+        let no_room = !dirty && self.newest.len() >= TOMBSTONES_MAX;
+        if section.base_offset >= self.until || no_room {
             return Ok(());
         }
         let batch = RecordBatch::parse(section.batch.clone()).map_err(io::Error::other)?;
@@ -118,20 +137,26 @@ impl Cleaning {
             .map_err(io::Error::other)?;
         for record in records.iter() {
             let record = record.map_err(io::Error::other)?;
-            let Some(key) = record.key else { continue };
+            let Some(key) = record.key.filter(|_| dirty || record.value.is_none()) else {
+                continue;
+            };
             let offset = section.base_offset + i64::from(record.offset_delta);
             self.newest.insert(self.hash(key), offset);
         }
         if self.newest.len() >= KEYS_MAX {
-            let end = section.base_offset + i64::from(section.last_delta) + 1;
-            self.until = self.until.min(end);
+            self.until = self.until.min(end + 1);
         }
         Ok(())
     }
 
-    /// What stays of a batch.
+    /// Is there an older record of this key that something holds? Of too many keys it is not known.
+    fn outlives(&self, key: &(u64, u64)) -> bool {
+        self.outlived.len() >= KEYS_MAX || self.outlived.contains(key)
+    }
+
+    /// What stays of a batch. Batches come in offset order, from the log's start on.
     pub(super) fn clean(
-        &self,
+        &mut self,
         section: &Section,
         now_ms: i64,
         held: &dyn Fn(i32) -> bool,
@@ -142,13 +167,7 @@ impl Cleaning {
         if end >= self.until {
             return Ok(Some(section.clone()));
         }
-        let cleaned_at = self
-            .points
-            .iter()
-            .find(|(until, _)| end < *until)
-            .map(|(_, at)| *at);
-        let tombstones_go =
-            cleaned_at.is_some_and(|at| now_ms >= at.saturating_add(self.tombstone_ms));
+        let tombstones_go = self.tombstones_go(end, now_ms);
         if batch.header().attributes.is_control() {
             // A marker stays as long as a tombstone, and as long as readers are told of what it ended.
             let at = self
@@ -159,16 +178,20 @@ impl Cleaning {
         }
         let aborted = self.is_aborted(section, &batch);
         let kept = retain(section, &batch, &mut |record| {
-            if held(record.offset_delta) {
-                return true;
-            }
+            let held = held(record.offset_delta);
             let Some(key) = record.key.filter(|_| !aborted) else {
-                return false;
+                return held;
             };
+            let key = self.hash(key);
             let offset = section.base_offset + i64::from(record.offset_delta);
-            let newest = self.newest.get(&self.hash(key));
-            newest.is_none_or(|newest| *newest <= offset)
-                && (record.value.is_some() || !tombstones_go)
+            let newest = self.newest.get(&key).copied();
+            if held && record.value.is_some() && self.outlived.len() < KEYS_MAX {
+                self.outlived.insert(key);
+            }
+            // What was held may be there although there is a later tombstone, which goes last.
+            let may_go =
+                record.value.is_none() && tombstones_go && newest.is_some() && !self.outlives(&key);
+            held || newest.is_none_or(|newest| newest <= offset) && !may_go
         })?;
         if kept.is_some() || !self.last_batches.contains(&section.base_offset) {
             return Ok(kept);

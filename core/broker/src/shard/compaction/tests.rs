@@ -165,6 +165,10 @@ impl Bench {
             if let Some(job) = self.shard.take_checkpoint_job() {
                 job.run(&mut || {});
             }
+            for job in self.shard.take_link_jobs() {
+                let pulled = job.run(&*self.reader);
+                self.step(vec![Input::Pulled(Box::new(pulled))]);
+            }
             for job in self.shard.take_window_jobs() {
                 let seen = job.run(&*self.reader);
                 self.step(vec![Input::Windowed(Box::new(seen))]);
@@ -185,6 +189,17 @@ impl Bench {
             path_template: None,
         };
         self.ask(Command::CreateTopic(create)).unwrap();
+    }
+
+    fn declare(&mut self, queue: &'static str) {
+        let declare = DeclareQueue {
+            name: Name::from_static(queue.as_bytes()),
+            durable: true,
+            exclusive: false,
+            auto_delete: false,
+            arguments: Vec::new(),
+        };
+        self.ask(Command::DeclareQueue(declare)).unwrap();
     }
 
     fn append(&mut self, topic: &'static str, batch: Bytes) -> i64 {
@@ -329,14 +344,7 @@ fn a_stuck_message_pins_next_to_nothing_whatever_flows_past_it() {
         ..LogSettings::default()
     };
     bench.create("flow", narrow);
-    let declare = DeclareQueue {
-        name: Name::from_static(b"stuck"),
-        durable: true,
-        exclusive: false,
-        auto_delete: false,
-        arguments: Vec::new(),
-    };
-    bench.ask(Command::DeclareQueue(declare)).unwrap();
+    bench.declare("stuck");
     let delete = Command::DeleteTopic(TopicRef::Name(Name::from_static(b"stuck")));
     for round in 0..60 {
         if round % 20 == 5 {
@@ -523,27 +531,60 @@ fn tombstones_stay_as_long_as_they_are_to() {
         ),
     );
     bench.append("table", keyed(&[("a", None)], BatchOptions::default()));
-    let more = |bench: &mut Bench| {
-        for _ in 0..8 {
-            bench.append(
-                "other",
-                keyed(&[("k", Some(&"x".repeat(20_000)))], BatchOptions::default()),
-            );
-        }
-        bench.rest(16);
-    };
-    more(&mut bench);
-    let keys = |bench: &mut Bench| -> Vec<(i64, bool)> {
-        let records = bench.read_log("table", 0);
-        records
-            .iter()
-            .map(|(at, _, value)| (*at, value.is_some()))
-            .collect()
-    };
+    seal(&mut bench);
     assert_eq!(keys(&mut bench), [(1, true), (2, false)]);
     bench.rest(40);
     // It goes with the next round of cleaning, which news in the log bring.
     bench.append("table", keyed(&[("c", Some("1"))], BatchOptions::default()));
-    more(&mut bench);
+    seal(&mut bench);
     assert_eq!(keys(&mut bench), [(1, true), (3, true)]);
+}
+
+/// Fills the journal's last file with something else, so that all before is compacted.
+fn seal(bench: &mut Bench) {
+    for _ in 0..8 {
+        let filler = [("k", Some(&*"x".repeat(20_000)))];
+        bench.append("other", keyed(&filler, BatchOptions::default()));
+    }
+    bench.rest(16);
+}
+
+/// The table's records: offsets, and whether there is a value.
+fn keys(bench: &mut Bench) -> Vec<(i64, bool)> {
+    let records = bench.read_log("table", 0);
+    let key = |(at, _, value): &(i64, Bytes, Option<Bytes>)| (*at, value.is_some());
+    records.iter().map(key).collect()
+}
+
+#[test]
+fn a_tombstone_stays_as_long_as_a_queue_holds_what_it_deletes() {
+    let mut bench = Bench::new();
+    let settings = [
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("delete.retention.ms", "1000"),
+    ];
+    bench.create("table", compacted(&settings));
+    bench.create("other", LogSettings::default());
+    bench.declare("table");
+    let a = |value| keyed(&[("a", value)], BatchOptions::default());
+    bench.append("table", a(Some("1")));
+    bench.append("table", a(None));
+    for round in 0..3 {
+        seal(&mut bench);
+        let more = [("c", Some("1"))];
+        bench.append("table", keyed(&more, BatchOptions::default()));
+        let there = keys(&mut bench);
+        assert_eq!(there[..2], [(0, true), (1, false)], "round {round}");
+    }
+    while let Some(got) = bench.get("table") {
+        let entries = vec![(got.queue, got.entry)];
+        let settlement = Settlement::Ack;
+        let settle = Settle {
+            entries,
+            settlement,
+        };
+        bench.ask(Command::Settle(settle)).unwrap();
+    }
+    seal(&mut bench);
+    assert_eq!(keys(&mut bench), [(4, true)]);
 }
