@@ -4,6 +4,7 @@
 use crate::shard::Shard;
 use crate::state::order::Order;
 use crate::state::queue::Queue;
+use crate::state::retries::Retries;
 
 /// With no more queues than this all are looked at in one step.
 const AT_ONCE: usize = 4096;
@@ -73,6 +74,7 @@ impl Queue {
             + self.sizes.as_ref().map_or(0, |sizes| sizes.len());
         let order = self.order.as_deref().map_or(0, Order::memory_bytes);
         let sets = self.ready.memory_bytes() + self.acked.memory_bytes();
-        (sets + order + beside * BESIDE_BYTES) as u64
+        let retries = self.retries.as_deref().map_or(0, Retries::memory_bytes);
+        (sets + order + retries + beside * BESIDE_BYTES) as u64
     }
 }

@@ -92,6 +92,16 @@ pub(crate) struct Retries {
     by_time: BTreeSet<(i64, u64)>,
 }
 
+impl Retries {
+    /// Bytes that these take, roughly: the nodes of the trees are two thirds full.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let known = self.known.len() * size_of::<(u64, Retry)>();
+        let by_time = self.by_time.len() * size_of::<(i64, u64)>();
+        let waiting = self.waiting.len() * size_of::<(u64, Waiting)>();
+        (known + by_time + waiting) * 3 / 2
+    }
+}
+
 impl Queue {
     /// How often an entry has failed, where the queue tells failures from other returns.
     pub(crate) fn failures(&self, entry: u64) -> u32 {

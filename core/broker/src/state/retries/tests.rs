@@ -77,9 +77,13 @@ fn what_waits_keeps_its_place_and_is_held() {
         declared(&[]),
     );
     queue.ready.insert_run(1, 4);
+    let untouched = queue.entries_bytes();
     queue.came_back(2, 1, 50);
     queue.came_back(1, 3, 90);
+    let known = queue.entries_bytes();
+    assert!(known > untouched);
     queue.defer_all(60);
+    assert!(queue.entries_bytes() > known);
     assert_eq!(queue.ready.iter().collect::<Vec<_>>(), [2, 3, 4]);
     queue.defer(2);
     assert_eq!((queue.deferred_count(), queue.ready_count()), (2, 2));
