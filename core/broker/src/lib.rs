@@ -25,4 +25,4 @@ pub mod template;
 
 pub use api::*;
 pub use mapping::{RuleError, check_rules};
-pub use server::{Broker, Client, Pace, Running, StartError};
+pub use server::{Broker, Client, Pace, Running, StartError, Turns};

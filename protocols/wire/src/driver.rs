@@ -299,7 +299,7 @@ impl<S: Session, H: Hub> Driver<S, H> {
         let backlog_max = self.limits.write_backlog_bytes_max;
         let read_max = self.limits.read_bytes_max;
         self.events_first = !self.events_first;
-        let events_first = self.events_first;
+        let mut events_first = self.events_first;
         let (wire, signals, pace) = (&mut self.wire, &mut self.signals, &mut self.pace);
         let (client, events) = (&mut self.client, &mut self.events);
         let mut received = pin!(async {
@@ -309,11 +309,19 @@ impl<S: Session, H: Hub> Driver<S, H> {
             }
         });
         poll_fn(|cx| {
-            std::task::ready!(pace.poll_turn(cx));
-            let written = wire.poll_write(cx);
-            // With that, what the turn was for is done.
-            pace.pass();
-            std::task::ready!(pace.poll_turn(cx));
+            let mut may_work = pace.poll_turn(cx);
+            let mut written = Poll::Pending;
+            if may_work.is_ready() {
+                written = wire.poll_write(cx);
+                // With that, what the turn was for is done.
+                pace.pass();
+                may_work = pace.poll_turn(cx);
+            }
+            if may_work.is_pending() {
+                // Deadlines come while it waits. What the peer has sent by then is to be heard before they are judged.
+                events_first = false;
+                return Poll::Pending;
+            }
             match written {
                 Poll::Ready(Ok(())) if closing => return Poll::Ready(Wake::Flushed),
                 Poll::Ready(Err(error)) => return Poll::Ready(Wake::Broken(error)),

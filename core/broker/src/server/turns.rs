@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The turns that there are.
 #[derive(Debug, Clone)]
-pub(crate) struct Turns(Arc<Shared>);
+pub struct Turns(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -24,7 +24,8 @@ struct Shared {
 
 impl Turns {
     /// So many at a time.
-    pub(crate) fn new(at_once: usize) -> Self {
+    #[must_use]
+    pub fn new(at_once: usize) -> Self {
         Self(Arc::new(Shared {
             free: Arc::new(Semaphore::new(at_once.max(1))),
             waiting: AtomicUsize::new(0),
@@ -82,7 +83,9 @@ impl std::fmt::Debug for Pace {
 }
 
 impl Pace {
-    pub(crate) fn new(turns: Turns, catches_up: Arc<AtomicBool>) -> Self {
+    /// Of a connection that takes turns while the flag says that it catches up.
+    #[must_use]
+    pub fn new(turns: Turns, catches_up: Arc<AtomicBool>) -> Self {
         Self {
             turns: Some((turns, catches_up)),
             ..Self::default()

@@ -3,8 +3,9 @@
 use super::*;
 use crate::Close;
 use bytes::Bytes;
-use omnilog_broker::{ClientInfo, Command, NamespaceId, Reply};
+use omnilog_broker::{ClientInfo, Command, NamespaceId, Reply, Turns};
 use parking_lot::Mutex;
+use std::sync::atomic::AtomicBool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -19,6 +20,8 @@ struct Shard {
     full: Mutex<bool>,
     flood: Mutex<bool>,
     connected: Mutex<u32>,
+    /// Connections that catch up wait for these.
+    turns: Mutex<Option<Turns>>,
 }
 
 impl Shard {
@@ -63,7 +66,8 @@ impl Client for FakeClient {
     }
 
     fn pace(&self) -> Pace {
-        Pace::default()
+        let turns = self.0.turns.lock().clone();
+        turns.map_or_else(Pace::default, catching_up)
     }
 
     async fn recv(&mut self, into: &mut Vec<Event>) {
@@ -85,6 +89,10 @@ impl Drop for FakeClient {
     fn drop(&mut self) {
         *self.0.connected.lock() -= 1;
     }
+}
+
+fn catching_up(turns: Turns) -> Pace {
+    Pace::new(turns, Arc::new(AtomicBool::new(true)))
 }
 
 /// A protocol of lines. Letters are commands to the session; it logs its calls.
@@ -399,6 +407,32 @@ async fn the_session_is_woken_at_its_deadline() {
     peer.expect(b"deadline\n").await;
     let waited = before.elapsed();
     assert!(waited >= Duration::from_secs(10) && waited < Duration::from_secs(11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_during_the_wait_for_a_turn_is_heard_before_a_deadline_is_judged() {
+    // Bytes and events take turns at being first.
+    for earlier in ["", "a\n"] {
+        let mut peer = Peer::open();
+        peer.send(earlier.as_bytes()).await;
+        peer.expect(earlier.as_bytes()).await;
+        let turns = Turns::new(1);
+        *peer.shard.turns.lock() = Some(turns.clone());
+        let mut other = catching_up(turns);
+        assert!(poll_fn(|cx| Poll::Ready(other.poll_turn(cx).is_ready())).await);
+        peer.send(b"d\nc\n").await;
+        settle().await;
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        peer.shard.event(done(1));
+        peer.send(b"d\n").await;
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        other.rest();
+        peer.expect(b"event\n").await;
+        let before = tokio::time::Instant::now();
+        peer.expect(b"deadline\n").await;
+        let waited = before.elapsed();
+        assert!(waited >= Duration::from_secs(10), "judged after {waited:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
