@@ -248,16 +248,5 @@ fn kafka_envelope(origin: &Origin, key: Option<Bytes>, range: (u32, u32)) -> Env
             key,
         },
     };
-    Envelope {
-        address,
-        provenance: Provenance::Kafka,
-        publisher: Name::new(),
-        properties: Bytes::new(),
-        qos: 1,
-        retain: false,
-        expires_at_ms: None,
-        priority: 0,
-        property_headers: 0,
-        range,
-    }
+    Envelope::new(address, Provenance::Kafka, range)
 }

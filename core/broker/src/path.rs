@@ -11,6 +11,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 /// What a Kafka key that no MQTT topic can have is spelled behind, in base64.
 pub const BASE64_KEY: &[u8] = b"~b64";
 
+/// The longest topic that an MQTT client may publish to, and that a retained message is kept under; bytes.
+pub const MQTT_TOPIC_BYTES_MAX: usize = 4096;
+
+/// The most levels of one.
+pub const MQTT_LEVELS_MAX: usize = 128;
+
 /// Levels as an AMQP routing key: words divided by dots.
 pub fn amqp_key<'a>(levels: impl IntoIterator<Item = &'a [u8]>) -> Bytes {
     join(levels, b'.')

@@ -2,14 +2,9 @@
 
 use crate::api::{Address, Envelope, Provenance};
 use crate::link::PulledBatch;
-use crate::path::mqtt_topic;
+use crate::path::{MQTT_LEVELS_MAX, MQTT_TOPIC_BYTES_MAX, mqtt_topic};
 use bytes::Bytes;
 use omnilog_record::{Record, RecordBase};
-
-/// The longest topic, and the most levels, that a retained message is kept under: those that MQTT clients may publish
-/// to.
-const TOPIC_BYTES_MAX: usize = 4096;
-const LEVELS_MAX: usize = 128;
 
 /// What a record does to its topic's retained message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +44,7 @@ pub(crate) fn changes(batch: &PulledBatch) -> impl Iterator<Item = Change> + '_ 
             Address::Amqp { .. } => return None,
         };
         let levels = topic.iter().filter(|byte| **byte == b'/').count() + 1;
-        let becomes = if topic.len() > TOPIC_BYTES_MAX || levels > LEVELS_MAX {
+        let becomes = if topic.len() > MQTT_TOPIC_BYTES_MAX || levels > MQTT_LEVELS_MAX {
             Becomes::TooLong
         } else if is_empty(&batch.stored.batch, envelope)? {
             // Neither Kafka's mark of a deleted key nor an empty payload is ever a retained message (MQTT 5 section

@@ -1,5 +1,6 @@
 //! What an operator may set about MQTT.
 
+use omnilog_broker::path::{MQTT_LEVELS_MAX, MQTT_TOPIC_BYTES_MAX};
 use std::time::Duration;
 
 /// MQTT's settings: limits, and what clients are told of them.
@@ -46,8 +47,8 @@ impl Default for MqttConfig {
             topic_alias_out_max: 16,
             keep_alive_s_max: 0,
             session_expiry_s_max: None,
-            topic_bytes_max: 4096,
-            topic_levels_max: 128,
+            topic_bytes_max: MQTT_TOPIC_BYTES_MAX,
+            topic_levels_max: MQTT_LEVELS_MAX,
             filters_max: 4096,
             subscriptions_max: 100_000,
         }

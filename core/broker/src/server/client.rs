@@ -83,7 +83,6 @@ impl Broker {
             id,
             namespace,
             shared: self.shared.clone(),
-            catches_up: mailbox.catches_up(),
             behind: AtomicBool::new(false),
             mailbox,
             in_flight: Arc::new(Budget::new(self.shared.commands.clone())),
@@ -100,8 +99,6 @@ pub struct Client {
     namespace: NamespaceId,
     shared: Arc<Shared>,
     mailbox: Arc<Mailbox>,
-    /// The shard says that it is behind.
-    catches_up: Arc<AtomicBool>,
     /// Its commands wait with those of others that are behind.
     behind: AtomicBool,
     in_flight: Arc<Budget>,
@@ -126,7 +123,7 @@ impl Client {
     /// order.
     fn road(&self) -> Road {
         if self.in_flight.bytes() == 0 {
-            let behind = self.catches_up.load(Ordering::Relaxed);
+            let behind = self.mailbox.catches_up().load(Ordering::Relaxed);
             self.behind.store(behind, Ordering::Relaxed);
         }
         Road {
@@ -178,7 +175,7 @@ impl Client {
 
     /// Says when this connection may work: whoever serves it asks before anything else.
     pub fn pace(&self) -> Pace {
-        Pace::new(self.shared.turns.clone(), self.catches_up.clone())
+        Pace::new(self.shared.turns.clone(), self.mailbox.catches_up().clone())
     }
 
     /// Waits until more may be read from this connection's socket.

@@ -201,8 +201,8 @@ impl Mailbox {
     }
 
     /// Whether the connection has a backlog, for its reader.
-    pub(crate) fn catches_up(&self) -> Arc<AtomicBool> {
-        self.catches_up.clone()
+    pub(crate) fn catches_up(&self) -> &Arc<AtomicBool> {
+        &self.catches_up
     }
 
     /// Forgets the size of what was taken; says whether the shard waits to hear of it.

@@ -121,13 +121,6 @@ impl State {
                 sequence,
                 original,
             } => {
-                self.next_sequence = self.next_sequence.max(sequence + 1);
-                self.touch(Named::Alias(*sequence));
-                self.touch_queue(*queue);
-                let Some(held) = self.queues.get_mut(queue) else {
-                    return;
-                };
-                held.ready.insert(*sequence);
                 let alias = Alias {
                     count: 1,
                     queue: *queue,
@@ -135,7 +128,7 @@ impl State {
                     partition: 0,
                     of_table: false,
                 };
-                self.aliases.insert(*sequence, alias);
+                self.copy(*sequence, alias);
             }
             _ => {}
         }

@@ -45,13 +45,6 @@ impl State {
                 original,
                 partition,
             } => {
-                self.next_sequence = self.next_sequence.max(sequence + 1);
-                self.touch(Named::TableCopy(*sequence));
-                self.touch_queue(*queue);
-                let Some(held) = self.queues.get_mut(queue) else {
-                    return;
-                };
-                held.ready.insert(*sequence);
                 let alias = Alias {
                     count: 1,
                     queue: *queue,
@@ -59,10 +52,22 @@ impl State {
                     partition: *partition,
                     of_table: true,
                 };
-                self.aliases.insert(*sequence, alias);
+                self.copy(*sequence, alias);
             }
             _ => {}
         }
+    }
+
+    /// A queue holds a retained message from now on, under this sequence.
+    pub(super) fn copy(&mut self, sequence: u64, alias: Alias) {
+        self.next_sequence = self.next_sequence.max(sequence + 1);
+        self.touch(alias.named(sequence));
+        self.touch_queue(alias.queue);
+        let Some(held) = self.queues.get_mut(&alias.queue) else {
+            return;
+        };
+        held.ready.insert(sequence);
+        self.aliases.insert(sequence, alias);
     }
 
     /// A topic's retained message is about to change or to go.

@@ -3,7 +3,6 @@
 use crate::api::*;
 use crate::server::{Input, Mailbox, read, read_message};
 use crate::shard::{Now, Shard};
-use bytes::Bytes;
 use omnilog_ledger::sim::{SimClock, SimFiles};
 use omnilog_ledger::{Env, Journal, JournalOptions, LocalJournal, SectionReader, ShardId, Syncer};
 use omnilog_record::{BatchBuilder, BatchOptions, Header, NewRecord, Pieces};
@@ -215,40 +214,19 @@ impl Bench {
                     headers: none,
                 })
                 .unwrap();
-            let exchange = if key.is_empty() { "" } else { "x" };
-            let routing_key = if key.is_empty() {
-                name(queue)
+            let (exchange, routing_key, provenance) = if key.is_empty() {
+                ("", queue, Provenance::AmqpDefault)
             } else {
-                name(key)
+                ("x", key, Provenance::AmqpExchange)
             };
-            let envelope = Envelope {
-                address: Address::Amqp {
-                    exchange: name(exchange),
-                    routing_key,
-                },
-                provenance: if key.is_empty() {
-                    Provenance::AmqpDefault
-                } else {
-                    Provenance::AmqpExchange
-                },
-                publisher: Name::new(),
-                properties: Bytes::new(),
-                qos: 1,
-                retain: false,
-                expires_at_ms: None,
-                priority: 0,
-                property_headers: 0,
-                range: (appended.body_position, appended.body_bytes),
+            let address = Address::Amqp {
+                exchange: name(exchange),
+                routing_key: name(routing_key),
             };
+            let envelope = Envelope::new(address, provenance, appended.range());
             let publish = Publish {
                 batch: builder.finish().unwrap().to_bytes(),
-                records: vec![PublishRecord {
-                    envelope,
-                    more_routing_keys: Vec::new(),
-                    headers: Vec::new(),
-                    retain: None,
-                    delay: None,
-                }],
+                records: vec![PublishRecord::of(envelope)],
                 wait: Wait::Durable,
                 dedupe: None,
             };
