@@ -63,8 +63,8 @@ pub(super) fn measure(plan: &Plan, launcher: &Launcher) -> anyhow::Result<Vec<Fi
             pid: Some(gateway.pid()?),
         };
         let figure = load(&part(plan, name), &broker)?;
-        // A moment is too short for some of it.
-        let is_long = plan.seconds.is_some_and(|seconds| seconds >= 10.0);
+        // The files are looked at every ten seconds while few wait.
+        let is_long = plan.seconds.is_some_and(|seconds| seconds >= 15.0);
         if let Some(leaves) = leaves.filter(|_| is_long) {
             let directory = gateway.data_dir().join(leaves);
             ensure!(has_files(&directory), "nothing in {}", directory.display());
