@@ -17,11 +17,13 @@ V4, V5 = mqtt.MQTTv311, mqtt.MQTTv5
 class Peer:
     """A client whose messages wait in a queue."""
 
-    def __init__(self, target, client_id="", version=V4, clean=True, expiry=0, will=None, keepalive=60):
+    def __init__(self, target, client_id="", version=V4, clean=True, expiry=0, will=None, keepalive=60,
+                 user=None, inflight=20):
         kind = {"clean_session": clean} if version != V5 else {}
         self.client = mqtt.Client(
             mqtt.CallbackAPIVersion.VERSION2, client_id=client_id, protocol=version, **kind
         )
+        self.client.max_inflight_messages_set(inflight)
         self.version = version
         self.messages = queue.Queue()
         self.connected, self.gone = threading.Event(), threading.Event()
@@ -33,6 +35,11 @@ class Peer:
         self.suback = queue.Queue()
         self.client.on_subscribe = lambda _c, _u, _m, codes, _p: self.suback.put(codes)
         self.client.on_unsubscribe = lambda _c, _u, _m, codes, _p: self.suback.put(codes)
+        # What each publish was answered with, by its number.
+        self.answers = {}
+        self.client.on_publish = lambda _c, _u, mid, reason, _p: self.answers.update({mid: reason})
+        if user:
+            self.client.username_pw_set(user, user)
         if will:
             self.client.will_set(**will)
         host, port = target.mqtt

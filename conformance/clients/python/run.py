@@ -26,6 +26,7 @@ def main():
     import crossing  # noqa: F401
     import kafka_confluent  # noqa: F401
     import kafka_transactions  # noqa: F401
+    import mapping  # noqa: F401
     import mqtt_paho  # noqa: F401
     import tables  # noqa: F401
 

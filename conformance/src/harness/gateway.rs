@@ -116,6 +116,11 @@ impl Gateway {
         self.pid.context("the gateway is not running")
     }
 
+    /// Other `--set key=value` from the next start on, in place of all there were.
+    pub(crate) fn reconfigure(&mut self, set: Vec<String>) {
+        self.options.set = set;
+    }
+
     /// Starts the process, with the same data as before if it ran before.
     pub(crate) fn launch(&mut self) -> anyhow::Result<()> {
         let addresses = self.room.path().join("addresses.json");

@@ -1,4 +1,6 @@
-//! What one protocol writes, the others read: the 3 x 3 matrix and the provenance table.
+//! What one protocol writes, the others read: the 3 x 3 matrix, the provenance table, and where records are kept.
+
+mod mapping;
 
 use super::{ALL, driver, restarted};
 use crate::case::{Case, Client};
@@ -25,5 +27,6 @@ pub(super) fn cases() -> Vec<Case> {
     .to_vec();
     let tables = "tables/latest_values_are_retained";
     cases.push(restarted("crossing", ALL, Client::Python, tables));
+    cases.extend(mapping::cases());
     cases
 }

@@ -151,6 +151,33 @@ async fn a_queue_bound_to_the_paths_exchange_gets_what_kafka_wrote_to_the_rules_
 }
 
 #[tokio::test]
+async fn what_is_addressed_to_a_queue_is_in_no_rules_paths() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = BrokerConfig {
+        mapping: vec![MappingRule {
+            filter: "#".to_owned(),
+            topic: Bytes::from_static(b"all"),
+            key: "{rest}".to_owned(),
+            ..MappingRule::default()
+        }],
+        ..BrokerConfig::default()
+    };
+    let running = start_with(dir.path(), config);
+    let mut peer = Peer::join(&running);
+    peer.declare("work").await;
+    peer.consume("work").await;
+    for key in ["work", "nobody"] {
+        peer.publish(amqp("", key), "task").await;
+    }
+    peer.publish(mqtt("work"), "by its path").await;
+    for expected in ["task", "by its path"] {
+        assert_eq!(value(&peer.delivery().await.message), expected);
+    }
+    assert_eq!(table(&mut peer, "all").await, [row("work", "by its path")]);
+    assert_eq!(table(&mut peer, "work").await, [(None, "task".to_owned())]);
+}
+
+#[tokio::test]
 async fn records_of_one_batch_go_where_each_ones_path_says() {
     let dir = tempfile::tempdir().unwrap();
     let running = start_mapped(dir.path());

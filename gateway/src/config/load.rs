@@ -25,6 +25,15 @@ pub(crate) enum ConfigError {
     },
 }
 
+impl ConfigError {
+    fn message(&self) -> &str {
+        match self {
+            Self::Unreadable { .. } => "",
+            Self::Key { message, .. } => message,
+        }
+    }
+}
+
 fn prefix(part: Option<&str>) -> String {
     part.map_or_else(String::new, |part| format!("{part}: "))
 }
@@ -45,12 +54,17 @@ pub(crate) fn load(args: &ConfigArgs) -> Result<Settings, ConfigError> {
             (table, places)
         }
     };
+    let mut incomplete = Vec::new();
     for assignment in &args.set {
-        apply(&mut table, &mut places, assignment)?;
+        incomplete.extend(apply(&mut table, &mut places, assignment)?);
     }
     let mut settings: Settings = table.try_into().map_err(|error: toml::de::Error| {
-        // Each assignment was checked; only their combination can still fail.
-        plain(None, error.message())
+        // Each assignment was checked; what is left is one that the others don't complete, or their combination.
+        let message = error.message();
+        incomplete
+            .into_iter()
+            .find(|known| known.message() == message)
+            .unwrap_or_else(|| plain(None, message))
     })?;
     if let Some(dir) = &args.data_dir {
         settings.data_dir.clone_from(dir);
@@ -77,8 +91,13 @@ fn complete(settings: &mut Settings) {
     }
 }
 
-/// Applies `key=value`. The value is TOML where it can be, else a string.
-fn apply(table: &mut Table, places: &mut Places, assignment: &str) -> Result<(), ConfigError> {
+/// Applies `key=value`. The value is TOML where it can be, else a string. Says what is missing in it, which may come
+/// from elsewhere.
+fn apply(
+    table: &mut Table,
+    places: &mut Places,
+    assignment: &str,
+) -> Result<Option<ConfigError>, ConfigError> {
     let place = || Some(format!("--set {assignment}"));
     let Some((key, value)) = assignment.split_once('=') else {
         return Err(plain(place(), "expected KEY=VALUE"));
@@ -90,19 +109,22 @@ fn apply(table: &mut Table, places: &mut Places, assignment: &str) -> Result<(),
     });
     let parsed = parsed.map_err(|error| plain(place(), error.message()))?;
     // Alone first, so that an unknown key or a wrong type is this assignment's.
+    let mut incomplete = None;
     if let Err(error) = Settings::deserialize_table(parsed.clone()) {
+        let wrong = ConfigError::Key {
+            place: place(),
+            key: Some(key.to_owned()),
+            message: error.message().to_owned(),
+        };
         // A key that only makes sense beside others may be missing them here.
         if !error.message().starts_with("missing field") {
-            return Err(ConfigError::Key {
-                place: place(),
-                key: Some(key.to_owned()),
-                message: error.message().to_owned(),
-            });
+            return Err(wrong);
         }
+        incomplete = Some(wrong);
     }
     places.note_set(key, assignment);
     merge(table, parsed);
-    Ok(())
+    Ok(incomplete)
 }
 
 impl Settings {

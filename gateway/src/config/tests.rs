@@ -255,6 +255,12 @@ fn mapping_rules_without_an_inverse_are_refused_by_key_and_line() {
         &[],
         &["FILE:5", "unknown field `keys`"],
     );
+    let unfinished = "topics.mapping=[{filter = \"a/+\", topic = \"t\"}]";
+    refused(
+        "",
+        &[unfinished],
+        &["--set", "topics.mapping: missing field `key`"],
+    );
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Shard {
         }
         let levels = spelled(provenance, levels);
         let levels: Vec<&[u8]> = levels.iter().map(|level| &**level).collect();
-        if let Some((rule, placed)) = self.ruled(&levels) {
+        if let Some((rule, placed)) = self.ruled(provenance, &levels) {
             let topic = names.topics.get(&rule.topic).copied();
             return Log {
                 topic,
@@ -87,8 +87,12 @@ impl Shard {
         }
     }
 
-    /// The first rule whose filter matches.
-    fn ruled(&self, levels: &[&[u8]]) -> Option<(&Rule, Placed)> {
+    /// The first rule whose filter matches. What is addressed to a queue is in no rule's paths: a filter of all would
+    /// keep every reply to a private queue.
+    fn ruled(&self, provenance: Provenance, levels: &[&[u8]]) -> Option<(&Rule, Placed)> {
+        if provenance == Provenance::AmqpDefault {
+            return None;
+        }
         let mut rules = self.mapping.rules.iter();
         rules.find_map(|rule| Some((rule, rule.place(levels)?)))
     }
@@ -118,7 +122,8 @@ impl Shard {
         let levels: Vec<&[u8]> = std::iter::once(head).chain(rest).collect();
         let levels = spelled(provenance, &levels);
         let levels: Vec<&[u8]> = levels.iter().map(|level| &**level).collect();
-        let ruled = self.ruled(&levels).map(|(rule, _)| rule.topic.clone());
+        let ruled = self.ruled(provenance, &levels);
+        let ruled = ruled.map(|(rule, _)| rule.topic.clone());
         let Some(names) = self.state.namespace(namespace) else {
             return false;
         };
