@@ -27,6 +27,7 @@ mod list_groups;
 mod list_offsets;
 mod list_transactions;
 mod metadata;
+mod named;
 mod offset_commit;
 mod offset_fetch;
 mod offset_for_leader_epoch;
@@ -88,6 +89,11 @@ pub(crate) trait Exchange: Send {
         part: usize,
         answer: Answer,
     ) -> Result<Progress, ConnectionError>;
+
+    /// Must requests that could overlap with it wait nevertheless?
+    fn holds_back(&self) -> bool {
+        false
+    }
 }
 
 /// One request's surroundings.
@@ -145,10 +151,25 @@ impl Call<'_> {
         self.context.allows(operation, resource)
     }
 
+    /// May the client know of this topic? Whoever may do anything with it may (Kafka's Describe).
+    pub(crate) fn may_know(&self, name: &[u8]) -> bool {
+        let any = [Operation::Read, Operation::Write, Operation::Configure];
+        any.into_iter().any(|operation| self.may(operation, name))
+    }
+
     /// May the client take part in this group?
     pub(crate) fn may_use_group(&self, group: &[u8]) -> bool {
         let resource = Resource::Group(&self.context.namespace_name, group);
         self.context.allows(Operation::Read, resource)
+    }
+
+    /// The code of the broker's refusal for a topic that was given by its id.
+    pub(crate) fn id_error(&self, id: Uuid, refusal: &Refusal) -> ResponseError {
+        let error = topic_error(refusal, true);
+        if error == ResponseError::UnknownTopicId {
+            self.context.topic_ids.forget(id);
+        }
+        error
     }
 
     pub(crate) fn node(&self) -> BrokerId {
@@ -160,7 +181,7 @@ impl Call<'_> {
 pub(crate) fn begin(call: &mut Call<'_>, body: &Bytes) -> Result<Begun, ConnectionError> {
     match call.api {
         Api::Produce => produce::begin(call, body),
-        Api::Fetch => fetch::begin(call, &decode(call, body)?),
+        Api::Fetch => fetch::begin(call, decode(call, body)?),
         Api::ListOffsets => list_offsets::begin(call, &decode(call, body)?),
         Api::Metadata => metadata::begin(call, decode(call, body)?),
         Api::OffsetCommit => offset_commit::begin(call, &decode(call, body)?),

@@ -13,6 +13,7 @@ mod mapping;
 mod protocol;
 mod rescue;
 mod session;
+mod topic_ids;
 
 pub use config::KafkaConfig;
 pub use protocol::KafkaProtocol;

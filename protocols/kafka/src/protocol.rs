@@ -15,6 +15,7 @@ use crate::codec::Api;
 use crate::config::KafkaConfig;
 use crate::group::task::{self, GroupHandle};
 use crate::session::{Context, KafkaSession, Signal};
+use crate::topic_ids::TopicIds;
 
 /// The Kafka protocol.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub struct KafkaProtocol {
     limits: DriverLimits,
     /// The group coordinator of each namespace in use.
     groups: Mutex<HashMap<NamespaceId, GroupHandle>>,
+    topic_ids: Arc<TopicIds>,
 }
 
 impl KafkaProtocol {
@@ -39,6 +41,7 @@ impl KafkaProtocol {
             authenticator,
             limits,
             groups: Mutex::new(HashMap::new()),
+            topic_ids: Arc::default(),
         })
     }
 
@@ -75,6 +78,7 @@ impl KafkaProtocol {
                 .cloned()
                 .unwrap_or_default(),
             groups: self.groups(broker, namespace),
+            topic_ids: self.topic_ids.clone(),
             signals,
             authenticator: self.authenticator.clone(),
             origin: connection.info.origin(),

@@ -1,7 +1,8 @@
 //! One connection: requests come in, are begun in their order, and are answered in their order.
 //!
 //! Every request gets a slot in a queue. Produce and Fetch are begun as they arrive, even when
-//! others before them wait for their answers; anything else waits until it is at the front, so
+//! others before them wait for their answers, unless the broker has not been asked for those yet;
+//! anything else waits until it is at the front, so
 //! that it sees what the requests before it did. A response is written when its slot is done and
 //! at the front.
 
@@ -27,6 +28,7 @@ use crate::config::KafkaConfig;
 use crate::group::GroupReply;
 use crate::group::task::GroupHandle;
 use crate::rescue;
+use crate::topic_ids::TopicIds;
 use gate::Gate;
 use slots::{Slot, Slots, Stage};
 
@@ -69,6 +71,7 @@ pub(crate) struct Context {
     pub(crate) namespace: NamespaceId,
     pub(crate) namespace_name: Name,
     pub(crate) groups: GroupHandle,
+    pub(crate) topic_ids: Arc<TopicIds>,
     pub(crate) signals: SignalSender<Signal>,
     pub(crate) authenticator: Authenticator,
     pub(crate) origin: Origin,
@@ -251,11 +254,15 @@ impl KafkaSession {
             slot,
             out,
         };
-        if let Progress::Done(reply) = exchange.hear(&mut call, part, answer)? {
-            self.slots.set(slot, Stage::Done(reply));
-            self.advance(out)?;
+        let held_back = exchange.holds_back();
+        match exchange.hear(&mut call, part, answer)? {
+            Progress::Done(reply) => {
+                self.slots.set(slot, Stage::Done(reply));
+                self.advance(out)
+            }
+            Progress::Waiting if held_back => self.advance(out),
+            Progress::Waiting => Ok(()),
         }
-        Ok(())
     }
 }
 

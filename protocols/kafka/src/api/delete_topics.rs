@@ -7,10 +7,12 @@ use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicN
 use omnilog_auth::Operation;
 use omnilog_broker::{Command, Reply};
 use omnilog_wire::ConnectionError;
+use uuid::Uuid;
 
+use super::named::{Named, with_names};
 use super::{
     Answer, Begun, Call, Exchange, Progress, name_of, own, text, topic_error, topic_id_ref,
-    topic_ref, unexpected,
+    topic_name, topic_ref, unexpected,
 };
 
 /// The first version that may name topics by id (KIP-516).
@@ -36,6 +38,19 @@ pub(super) fn begin(
             .map(|name| DeleteTopicState::default().with_name(Some(name)))
             .collect()
     };
+    let by_id = |topic: &&DeleteTopicState| topic.name.is_none();
+    let ids: Vec<Uuid> = topics.iter().filter(by_id).map(|t| t.topic_id).collect();
+    with_names(call, ids.into_iter(), move |call, names| {
+        begin_named(call, &topics, names)
+    })
+}
+
+fn begin_named(
+    call: &mut Call<'_>,
+    topics: &[DeleteTopicState],
+    names: Vec<Named>,
+) -> Result<Begun, ConnectionError> {
+    let mut names = names.into_iter();
     let mut delete = DeleteTopics {
         response: DeleteTopicsResponse::default(),
         waiting: 0,
@@ -52,8 +67,19 @@ pub(super) fn begin(
                 (None, Some(ResponseError::TopicAuthorizationFailed))
             }
             Some(name) => (Some(topic_ref(name)), None),
-            None if topic.topic_id.is_nil() => (None, Some(ResponseError::UnknownTopicId)),
-            None => (Some(topic_id_ref(topic.topic_id)), None),
+            None => match names.next() {
+                // Neither the one nor the other.
+                _ if topic.topic_id.is_nil() => (None, Some(ResponseError::InvalidRequest)),
+                Some(Ok(name)) => {
+                    result.name = topic_name(&name).filter(|_| call.may_know(&name));
+                    match call.may(Operation::Configure, &name) {
+                        true => (Some(topic_id_ref(topic.topic_id)), None),
+                        false => (None, Some(ResponseError::TopicAuthorizationFailed)),
+                    }
+                }
+                Some(Err(error)) => (None, Some(error)),
+                None => (None, Some(ResponseError::UnknownTopicId)),
+            },
         };
         if let Some(topic_ref) = topic_ref {
             delete.waiting += 1;
@@ -81,7 +107,11 @@ impl Exchange for DeleteTopics {
         match answer {
             Answer::Broker(Ok(Reply::Done)) => {}
             Answer::Broker(Err(refusal)) => {
-                slot.error_code = topic_error(&refusal, slot.name.is_none()).code();
+                let error = match slot.topic_id.is_nil() {
+                    true => topic_error(&refusal, false),
+                    false => call.id_error(slot.topic_id, &refusal),
+                };
+                slot.error_code = error.code();
                 if call.version >= MESSAGE_FROM {
                     slot.error_message = Some(text(refusal.to_string()));
                 }

@@ -6,12 +6,13 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use omnilog_auth::Operation;
-use omnilog_broker::{Command, Fetch as BrokerFetch, Fetched, Refusal, Reply};
+use omnilog_broker::{Command, Fetch as BrokerFetch, Fetched, Refusal, Reply, TopicRef};
 use omnilog_wire::ConnectionError;
+use uuid::Uuid;
 
+use super::named::{Named, with_names};
 use super::{
-    Answer, Begun, Call, Exchange, Progress, name_of, own, topic_error, topic_id_ref, topic_ref,
-    unexpected,
+    Answer, Begun, Call, Exchange, Progress, name_of, own, topic_error, topic_id_ref, unexpected,
 };
 use crate::codec::{FetchReply, FetchReplyPartition, FetchReplyTopic};
 
@@ -30,7 +31,7 @@ struct Fetch {
 }
 
 /// Asks the broker for all partitions at once: the wait is one wait for all.
-pub(super) fn begin(call: &mut Call<'_>, request: &FetchRequest) -> Result<Begun, ConnectionError> {
+pub(super) fn begin(call: &mut Call<'_>, request: FetchRequest) -> Result<Begun, ConnectionError> {
     if request.session_id != 0 {
         let error_code = ResponseError::FetchSessionIdNotFound.code();
         let reply = FetchReply {
@@ -41,16 +42,35 @@ pub(super) fn begin(call: &mut Call<'_>, request: &FetchRequest) -> Result<Begun
             reply.encode(call.version, call.correlation_id),
         )));
     }
-    let by_id = call.version >= TOPIC_ID_FROM;
+    let topics = request.topics.iter();
+    if call.version < TOPIC_ID_FROM {
+        let names = topics.map(|topic| Ok(name_of(&topic.topic))).collect();
+        return begin_named(call, &request, names);
+    }
+    let ids: Vec<Uuid> = topics.map(|topic| topic.topic_id).collect();
+    with_names(call, ids.into_iter(), move |call, names| {
+        begin_named(call, &request, names)
+    })
+}
+
+fn begin_named(
+    call: &mut Call<'_>,
+    request: &FetchRequest,
+    names: Vec<Named>,
+) -> Result<Begun, ConnectionError> {
     let read_committed = request.isolation_level == READ_COMMITTED;
     let mut fetch = Fetch {
         reply: FetchReply::default(),
         places: Vec::new(),
-        by_id,
+        by_id: call.version >= TOPIC_ID_FROM,
     };
     let mut asked = Vec::new();
-    for topic in &request.topics {
-        fetch.begin_topic(call, topic, read_committed, &mut asked);
+    for (topic, name) in request.topics.iter().zip(names) {
+        let may = name.and_then(|name| match call.may(Operation::Read, &name) {
+            true => Ok(name),
+            false => Err(ResponseError::TopicAuthorizationFailed),
+        });
+        fetch.begin_topic(topic, may, read_committed, &mut asked);
     }
     if asked.is_empty() {
         let reply = fetch.reply.encode(call.version, call.correlation_id);
@@ -76,28 +96,25 @@ pub(super) fn begin(call: &mut Call<'_>, request: &FetchRequest) -> Result<Begun
 impl Fetch {
     fn begin_topic(
         &mut self,
-        call: &Call<'_>,
         topic: &FetchTopic,
+        may: Named,
         read_committed: bool,
         asked: &mut Vec<omnilog_broker::FetchPartition>,
     ) {
-        let (topic_ref, may) = if self.by_id {
-            (topic_id_ref(topic.topic_id), true)
-        } else {
-            (
-                topic_ref(&topic.topic),
-                call.may(Operation::Read, &name_of(&topic.topic)),
-            )
-        };
+        let topic_ref = may.map(|name| match self.by_id {
+            true => topic_id_ref(topic.topic_id),
+            false => TopicRef::Name(name),
+        });
         let topic_index = self.reply.topics.len();
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
-            let error = if may {
-                self.places.push((topic_index, partitions.len()));
-                asked.push(question(topic_ref.clone(), partition));
-                0
-            } else {
-                ResponseError::TopicAuthorizationFailed.code()
+            let error = match &topic_ref {
+                Ok(topic) => {
+                    self.places.push((topic_index, partitions.len()));
+                    asked.push(question(topic.clone(), partition));
+                    0
+                }
+                Err(error) => error.code(),
             };
             partitions.push(empty(partition.partition, error, read_committed));
         }
@@ -108,12 +125,14 @@ impl Fetch {
         });
     }
 
-    fn fill(&mut self, part: usize, result: Result<Fetched, Refusal>) {
+    fn fill(&mut self, call: &Call<'_>, part: usize, result: Result<Fetched, Refusal>) {
         let Some(&(topic, partition)) = self.places.get(part) else {
             return;
         };
-        let topic = self.reply.topics.get_mut(topic);
-        let Some(slot) = topic.and_then(|topic| topic.partitions.get_mut(partition)) else {
+        let Some(topic) = self.reply.topics.get_mut(topic) else {
+            return;
+        };
+        let Some(slot) = topic.partitions.get_mut(partition) else {
             return;
         };
         match result {
@@ -128,7 +147,11 @@ impl Fetch {
                 }
             }
             Err(refusal) => {
-                slot.error_code = topic_error(&refusal, self.by_id).code();
+                let error = match self.by_id {
+                    true => call.id_error(topic.topic_id, &refusal),
+                    false => topic_error(&refusal, false),
+                };
+                slot.error_code = error.code();
                 if let Refusal::OffsetOutOfRange {
                     log_start_offset,
                     high_watermark,
@@ -153,12 +176,12 @@ impl Exchange for Fetch {
         match answer {
             Answer::Broker(Ok(Reply::Fetched(results))) => {
                 for (part, result) in results.into_iter().enumerate() {
-                    self.fill(part, result);
+                    self.fill(call, part, result);
                 }
             }
             Answer::Broker(Err(refusal)) => {
                 for part in 0..self.places.len() {
-                    self.fill(part, Err(refusal.clone()));
+                    self.fill(call, part, Err(refusal.clone()));
                 }
             }
             other => return Err(unexpected(&other)),
@@ -169,10 +192,7 @@ impl Exchange for Fetch {
     }
 }
 
-fn question(
-    topic: omnilog_broker::TopicRef,
-    partition: &FetchPartition,
-) -> omnilog_broker::FetchPartition {
+fn question(topic: TopicRef, partition: &FetchPartition) -> omnilog_broker::FetchPartition {
     omnilog_broker::FetchPartition {
         topic,
         partition: partition.partition,

@@ -96,7 +96,7 @@ fn vet(call: &Call<'_>, topic: MetadataRequestTopic) -> Asked {
                 ResponseError::InvalidTopicException,
             ))
         }
-        Some(name) if !call.may(Operation::Read, &name_of(name)) => {
+        Some(name) if !call.may_know(&name_of(name)) => {
             let name = Some(TopicName(own(name)));
             Asked::Answered(failed(
                 name,
@@ -144,8 +144,8 @@ impl Metadata {
             let known = topics.into_iter().flatten();
             let listed = known.filter_map(|info| {
                 let name = topic_name(&info.name)?;
-                let readable = call.may(Operation::Read, &info.name);
-                readable.then(|| described(call, &info, name, self.topic_operations))
+                let known = call.may_know(&info.name);
+                known.then(|| described(call, &info, name, self.topic_operations))
             });
             self.asked = Some(listed.map(Asked::Answered).collect());
             return;
@@ -157,10 +157,22 @@ impl Metadata {
         for ((index, slot), result) in open.zip(topics) {
             let Asked::Open(topic) = slot else { continue };
             match (result, &topic.name) {
+                (Ok(info), None) if !call.may_know(&info.name) => {
+                    let error = ResponseError::TopicAuthorizationFailed;
+                    *slot = Asked::Answered(failed(None, topic.topic_id, error));
+                }
                 (Ok(info), name) => {
+                    call.context.topic_ids.learn(&info);
                     let name = name.as_ref().map(|name| TopicName(own(name)));
                     let name = name.or_else(|| topic_name(&info.name)).unwrap_or_default();
                     *slot = Asked::Answered(described(call, &info, name, self.topic_operations));
+                }
+                (Err(Refusal::NotFound(Noun::Topic, _)), Some(name))
+                    if self.allow_creation && !call.may(Operation::Configure, &name_of(name)) =>
+                {
+                    let error = ResponseError::TopicAuthorizationFailed;
+                    let name = Some(TopicName(own(name)));
+                    *slot = Asked::Answered(failed(name, Uuid::nil(), error));
                 }
                 (Err(Refusal::NotFound(Noun::Topic, _)), Some(name)) if self.allow_creation => {
                     let create = CreateTopic {
@@ -191,6 +203,7 @@ impl Metadata {
         let name = topic.name.as_ref().map(|name| TopicName(own(name)));
         *slot = Asked::Answered(match result {
             Ok(Reply::Topic(info)) => {
+                call.context.topic_ids.learn(&info);
                 described(call, &info, name.unwrap_or_default(), self.topic_operations)
             }
             // Another client was quicker: the next question finds it.

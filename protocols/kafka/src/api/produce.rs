@@ -9,9 +9,9 @@ use omnilog_broker::{Append, Command, Name, Refusal, Reply, TopicRef, Wait};
 use omnilog_wire::ConnectionError;
 use uuid::Uuid;
 
+use super::named::{Named, with_names};
 use super::{
-    Answer, Begun, Call, Exchange, Progress, name_of, topic_error, topic_id_ref, topic_ref,
-    unexpected,
+    Answer, Begun, Call, Exchange, Progress, name_of, topic_error, topic_id_ref, unexpected,
 };
 use crate::codec::{
     ProduceReply, ProduceReplyPartition, ProduceReplyTopic, ProduceRequest, ProduceTopic,
@@ -45,6 +45,22 @@ struct Produce {
 /// Checks every batch and sends the good ones to the broker.
 pub(super) fn begin(call: &mut Call<'_>, body: &Bytes) -> Result<Begun, ConnectionError> {
     let request = ProduceRequest::decode(body, call.version).map_err(rescue::codec)?;
+    let topics = request.topics.iter();
+    if call.version < TOPIC_ID_FROM {
+        let names = topics.map(|topic| Ok(name_of(&topic.name))).collect();
+        return begin_named(call, &request, names);
+    }
+    let ids: Vec<Uuid> = topics.map(|topic| topic.topic_id).collect();
+    with_names(call, ids.into_iter(), move |call, names| {
+        begin_named(call, &request, names)
+    })
+}
+
+fn begin_named(
+    call: &mut Call<'_>,
+    request: &ProduceRequest,
+    names: Vec<Named>,
+) -> Result<Begun, ConnectionError> {
     let mut produce = Produce {
         reply: ProduceReply::default(),
         places: Vec::new(),
@@ -68,8 +84,12 @@ pub(super) fn begin(call: &mut Call<'_>, body: &Bytes) -> Result<Begun, Connecti
         let may = id.is_some_and(|id| call.may_transact(id.as_bytes()));
         (transactional && !may).then_some(ResponseError::TransactionalIdAuthorizationFailed)
     };
-    for topic in &request.topics {
-        produce.begin_topic(call, topic, request.acks, whole);
+    for (topic, name) in request.topics.iter().zip(names) {
+        let may = name.and_then(|name| match call.may(Operation::Write, &name) {
+            true => Ok(name),
+            false => Err(ResponseError::TopicAuthorizationFailed),
+        });
+        produce.begin_topic(call, topic, request.acks, whole.map_or(may, Err));
     }
     if produce.waiting > 0 {
         return Ok(Begun::Waiting(Box::new(produce)));
@@ -79,39 +99,28 @@ pub(super) fn begin(call: &mut Call<'_>, body: &Bytes) -> Result<Begun, Connecti
 }
 
 impl Produce {
-    fn begin_topic(
-        &mut self,
-        call: &mut Call<'_>,
-        topic: &ProduceTopic,
-        acks: i16,
-        whole: Option<ResponseError>,
-    ) {
-        let (topic_ref, may) = if self.by_id {
-            (topic_id_ref(topic.topic_id), true)
-        } else {
-            (
-                topic_ref(&topic.name),
-                call.may(Operation::Write, &name_of(&topic.name)),
-            )
-        };
+    fn begin_topic(&mut self, call: &mut Call<'_>, topic: &ProduceTopic, acks: i16, may: Named) {
         let topic_index = self.reply.topics.len();
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
-            let batch = match (whole, may) {
-                (Some(error), _) => Err((error, None)),
-                (None, false) => Err((ResponseError::TopicAuthorizationFailed, None)),
-                (None, true) => batch::check(partition.records.as_ref(), call.version)
+            let batch = match &may {
+                Err(error) => Err((*error, None)),
+                Ok(name) => batch::check(partition.records.as_ref(), call.version)
+                    .map(|batch| (name, batch))
                     .map_err(|error| (error.code(), Some(error.to_string()))),
             };
             let place = (topic_index, partitions.len());
             partitions.push(match batch {
-                Ok(batch) => {
+                Ok((name, batch)) => {
                     let part = self.places.len();
                     self.places.push(place);
                     self.waiting += 1;
                     let wait = wait(acks).unwrap_or(Wait::Durable);
                     let append = Append {
-                        topic: TopicRef::clone(&topic_ref),
+                        topic: match self.by_id {
+                            true => topic_id_ref(topic.topic_id),
+                            false => TopicRef::Name(name.clone()),
+                        },
                         partition: partition.index,
                         batch,
                         wait,
@@ -153,10 +162,17 @@ impl Produce {
         }
     }
 
-    fn fill(&mut self, part: usize, result: Result<Reply, Refusal>) -> Result<(), ConnectionError> {
+    fn fill(
+        &mut self,
+        call: &Call<'_>,
+        part: usize,
+        result: Result<Reply, Refusal>,
+    ) -> Result<(), ConnectionError> {
         let place = self.places.get(part).copied().unwrap_or_default();
-        let topic = self.reply.topics.get_mut(place.0);
-        let Some(slot) = topic.and_then(|topic| topic.partitions.get_mut(place.1)) else {
+        let Some(topic) = self.reply.topics.get_mut(place.0) else {
+            return Ok(());
+        };
+        let Some(slot) = topic.partitions.get_mut(place.1) else {
             return Ok(());
         };
         *slot = match result {
@@ -170,7 +186,10 @@ impl Produce {
             },
             Ok(other) => return Err(unexpected(&Answer::Broker(Ok(other)))),
             Err(refusal) => {
-                let error = topic_error(&refusal, self.by_id);
+                let error = match self.by_id {
+                    true => call.id_error(topic.topic_id, &refusal),
+                    false => topic_error(&refusal, false),
+                };
                 failed(slot.index, error, Some(refusal.to_string()))
             }
         };
@@ -188,7 +207,7 @@ impl Exchange for Produce {
         let Answer::Broker(result) = answer else {
             return Err(unexpected(&answer));
         };
-        self.fill(part, result)?;
+        self.fill(call, part, result)?;
         self.waiting -= 1;
         if self.waiting > 0 {
             return Ok(Progress::Waiting);

@@ -76,7 +76,8 @@ impl Slot {
     /// May this request be under way beside others? What Produce and Fetch do does not depend on
     /// each other's completion: the broker decides them in the order they are sent.
     fn overlaps(&self) -> bool {
-        matches!(self.request.api, Api::Produce | Api::Fetch)
+        let held_back = matches!(&self.stage, Stage::UnderWay(exchange) if exchange.holds_back());
+        matches!(self.request.api, Api::Produce | Api::Fetch) && !held_back
     }
 }
 

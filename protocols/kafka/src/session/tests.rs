@@ -1,5 +1,6 @@
 //! A session played by hand: whole requests in, commands and whole responses out, no sockets.
 
+mod access;
 mod peer;
 
 use std::time::Duration;
