@@ -89,7 +89,7 @@ fn begin_named(
             true => Ok(name),
             false => Err(ResponseError::TopicAuthorizationFailed),
         });
-        produce.begin_topic(call, topic, request.acks, whole.map_or(may, Err));
+        produce.begin_topic(call, topic, request.acks, &whole.map_or(may, Err));
     }
     if produce.waiting > 0 {
         return Ok(Begun::Waiting(Box::new(produce)));
@@ -99,11 +99,11 @@ fn begin_named(
 }
 
 impl Produce {
-    fn begin_topic(&mut self, call: &mut Call<'_>, topic: &ProduceTopic, acks: i16, may: Named) {
+    fn begin_topic(&mut self, call: &mut Call<'_>, topic: &ProduceTopic, acks: i16, may: &Named) {
         let topic_index = self.reply.topics.len();
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
-            let batch = match &may {
+            let batch = match may {
                 Err(error) => Err((*error, None)),
                 Ok(name) => batch::check(partition.records.as_ref(), call.version)
                     .map(|batch| (name, batch))
