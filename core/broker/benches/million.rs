@@ -435,16 +435,27 @@ async fn latency(running: &Running, what: &str) {
     let ten = batch(10);
     let mut waits = Vec::new();
     let began = Instant::now();
-    for at in 0..10_000u32 {
-        let due = began + Duration::from_millis(u64::from(at));
-        if let Some(early) = due.checked_duration_since(Instant::now()) {
-            tokio::time::sleep(early).await;
+    // From when it was due: what a stall held up counts, too.
+    let due = |at: u64| began + Duration::from_millis(at);
+    let mut sent = 0;
+    while waits.len() < 10_000 {
+        let more = sent < 10_000;
+        let early = due(sent).saturating_duration_since(Instant::now());
+        if more && early.is_zero() {
+            let topic = format!("topic-{:07}", sent * 97 % 1000);
+            peer.client.send(sent, append(&topic, &ten));
+            peer.under_way += 1;
+            sent += 1;
+            continue;
         }
-        let topic = format!("topic-{:07}", u64::from(at) * 97 % 1000);
-        peer.send(1, append(&topic, &ten), &mut |_| ()).await;
-        peer.finish(&mut |_| ()).await;
-        // From when it was due: what a stall held up counts, too.
-        waits.push(due.elapsed());
+        let mut each = |event| {
+            if let Event::Reply { correlation, .. } = event {
+                waits.push(due(correlation).elapsed());
+            }
+        };
+        // Cancelled, it loses no event.
+        let wait = if more { early } else { Duration::from_secs(60) };
+        let _ = tokio::time::timeout(wait, peer.take(&mut each)).await;
     }
     waits.sort_unstable();
     let at = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
