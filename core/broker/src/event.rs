@@ -348,6 +348,23 @@ pub(crate) enum Event {
         original: u64,
         partition: u64,
     },
+    /// A topic has a raw view under this id, with these logs: the partition, the key of its copies, where it begins.
+    RawViewed {
+        topic: TopicId,
+        view: TopicId,
+        uuid: u128,
+        logs: Vec<(u64, u64, i64)>,
+    },
+    /// It has none any more.
+    RawViewDropped {
+        topic: TopicId,
+    },
+    /// A partition's raw view begins here; so many bytes of its first file are outside, if it begins within that.
+    RawStartMoved {
+        partition: u64,
+        offset: i64,
+        bytes: u64,
+    },
 }
 
 /// The durable queues that hold a record.

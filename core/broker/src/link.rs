@@ -103,6 +103,7 @@ impl LinkJob {
             from: self.from,
             until: self.until,
             files: &self.files,
+            copies: None,
         };
         match reader.by_offset(range, READ_BYTES, true) {
             Ok(sections) => {

@@ -31,6 +31,7 @@ mod publish;
 mod queue_subscriptions;
 mod queues;
 mod ranks;
+mod raw;
 mod rebatch;
 mod release;
 mod retention;

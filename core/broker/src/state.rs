@@ -18,6 +18,7 @@ pub(crate) mod placed;
 pub(crate) mod policy;
 pub(crate) mod queue;
 pub(crate) mod rare;
+pub(crate) mod raw;
 pub(crate) mod retained;
 pub(crate) mod retries;
 pub(crate) mod route_cache;

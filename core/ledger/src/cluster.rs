@@ -34,6 +34,18 @@ pub fn is_clustered(file: u32) -> bool {
     file & CLUSTERED != 0
 }
 
+/// Partitions whose numbers have this bit hold copies of another's batches, as they were written. They are in clustered
+/// files only.
+pub const COPIES: u64 = 1 << 63;
+
+/// Does this partition hold copies?
+pub fn holds_copies(partition: u64) -> bool {
+    partition & COPIES != 0
+}
+
+/// Where logs end in some files.
+type Ends = BTreeMap<u64, i64>;
+
 /// The clustered files of a journal.
 #[derive(Debug)]
 pub struct Clusters {
@@ -54,6 +66,10 @@ struct Inner {
     replaced: BTreeSet<u32>,
     /// Why no more can be done: what the manifest says on stable storage is not known.
     failed: bool,
+    /// Up to where there are copies, by the partitions that hold them.
+    copied: Ends,
+    /// Where the other logs ended in these files when they were opened.
+    ends: Ends,
 }
 
 impl Clusters {
@@ -88,6 +104,13 @@ impl Clusters {
             let Some((position, length, footer)) = found else {
                 return Err(damaged(&path, "has no footer"));
             };
+            for entry in &footer.entries {
+                let ends = match holds_copies(entry.partition) {
+                    true => &mut inner.copied,
+                    false => &mut inner.ends,
+                };
+                reach(ends, entry.partition, entry.end());
+            }
             inner
                 .files
                 .insert(id, position + length + format::TRAILER as u64);
@@ -126,6 +149,16 @@ impl Clusters {
     /// Bytes that they take.
     pub fn bytes(&self) -> u64 {
         self.inner.lock().files.values().sum()
+    }
+
+    /// The offset behind the last copy that a partition holds, if it holds any.
+    pub fn copied(&self, partition: u64) -> Option<i64> {
+        self.inner.lock().copied.get(&partition).copied()
+    }
+
+    /// Where each log ended in these files when they were opened, but for those that hold copies. Told once.
+    pub fn take_ends(&self) -> BTreeMap<u64, i64> {
+        std::mem::take(&mut self.inner.lock().ends)
     }
 
     /// Journal files that clustered ones have replaced, to be deleted.
@@ -204,7 +237,12 @@ impl Clusters {
     }
 
     /// The swap.
-    fn commit(&self, away: &[u32], here: Vec<(u32, ShelfFile, u64)>) -> io::Result<()> {
+    fn commit(
+        &self,
+        away: &[u32],
+        here: Vec<(u32, ShelfFile, u64)>,
+        copied: &Ends,
+    ) -> io::Result<()> {
         if let Err(error) = Manifest::commit(&self.env, &self.dir) {
             self.inner.lock().failed = true;
             return Err(error);
@@ -219,6 +257,9 @@ impl Clusters {
             inner
                 .files
                 .extend(here.iter().map(|(id, _, bytes)| (*id, *bytes)));
+            for (partition, end) in copied {
+                reach(&mut inner.copied, *partition, *end);
+            }
         }
         let here = here.into_iter().map(|(id, file, _)| (id, file)).collect();
         // Readers that are at work on an old file keep it open.
@@ -228,6 +269,12 @@ impl Clusters {
         }
         Ok(())
     }
+}
+
+/// A log reaches this far, at the least.
+fn reach(ends: &mut Ends, partition: u64, end: i64) {
+    let known = ends.entry(partition).or_insert(end);
+    *known = end.max(*known);
 }
 
 fn file_path(dir: &Path, id: u32) -> PathBuf {

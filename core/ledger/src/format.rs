@@ -109,6 +109,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The offset behind its last.
+    pub fn end(&self) -> i64 {
+        self.base_offset + i64::from(self.last_delta) + 1
+    }
+
     /// Its place, in this file.
     pub fn place(&self, file: u32) -> Place {
         Place {

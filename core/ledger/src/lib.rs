@@ -25,7 +25,7 @@ pub mod sim;
 mod sync;
 
 pub use checkpoint::{Change, CheckpointStore, EachEntry, LocalCheckpoints, Pair, SavedCheckpoint};
-pub use cluster::{Clustering, Clusters, Judge, Plan, is_clustered};
+pub use cluster::{COPIES, Clustering, Clusters, Judge, Plan, holds_copies, is_clustered};
 pub use env::{Clock, Env, File, Files, Random};
 pub use fake::{FakeFrame, FakeJournal};
 pub use frame::{Frame, Lsn, Place, Section, ShardId};

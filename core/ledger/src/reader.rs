@@ -42,6 +42,9 @@ pub struct LogRange<'a> {
     /// Journal files that follow each other, to begin with: nothing is found behind them. Empty: all are looked at. So
     /// they are if these hold nothing of it any more. Clustered files always are.
     pub files: &'a [u32],
+    /// The partition under which there are copies of this one's batches as they were written: as far as these reach,
+    /// they are read in place of what is left.
+    pub copies: Option<u64>,
 }
 
 impl LogRange<'_> {
@@ -52,6 +55,7 @@ impl LogRange<'_> {
             from,
             until,
             files: &[],
+            copies: None,
         }
     }
 }
@@ -133,6 +137,17 @@ pub(crate) enum Contents {
 
 /// Files to look into, in order.
 type Shelved = VecDeque<(u32, ShelfFile)>;
+
+/// Files as they were at one moment.
+struct Looked {
+    clustered: Shelved,
+    /// Those that were named, if any of them is there; else all.
+    journal: Shelved,
+    /// That is all.
+    all: bool,
+    /// If it isn't, and all must be seen as it was at this moment: all.
+    others: Option<Shelved>,
+}
 
 /// A file's index: of the open one as it grows, or a footer.
 enum Index {
@@ -292,45 +307,102 @@ impl Shelf {
         Ok(Index::Sealed(footer))
     }
 
-    /// The clustered files, and the journal files in order: these, or all if none of these is there. And whether that
-    /// is all.
-    fn files(&self, wanted: &[u32]) -> (Shelved, Shelved, bool) {
+    /// The clustered files, and the journal files in order: these, or all if none of these is there.
+    fn files(&self, range: LogRange<'_>) -> Looked {
         let files = self.files.lock();
         let copy = |(id, file): (&u32, &ShelfFile)| (*id, file.clone());
         let clustered = files.iter().filter(|(id, _)| is_clustered(**id)).map(copy);
-        let named = wanted.iter().filter_map(|id| files.get_key_value(id));
-        let mut journal: Shelved = named.map(copy).collect();
-        let all = journal.is_empty();
-        if all {
-            journal = files
-                .iter()
-                .filter(|(id, _)| !is_clustered(**id))
-                .map(copy)
-                .collect();
+        let all = || {
+            let journal = files.iter().filter(|(id, _)| !is_clustered(**id));
+            journal.map(copy).collect()
+        };
+        let named = range.files.iter().filter_map(|id| files.get_key_value(id));
+        let named: Shelved = named.map(copy).collect();
+        let here = named.is_empty();
+        Looked {
+            clustered: clustered.collect(),
+            journal: if here { all() } else { named },
+            all: here,
+            others: (!here && range.copies.is_some()).then(all),
         }
-        (clustered.collect(), journal, all)
     }
 
-    /// Goes through a log's entries in offset order, within the range, for as long as `visit` wants more.
+    /// Goes through a log's entries in offset order, within the range, for as long as `visit` wants more. Copies, and
+    /// what lies behind them, are seen as they were at one moment: nothing can be changed and copied in between.
     pub(crate) fn visit(
         &self,
         range: LogRange<'_>,
         visit: &mut dyn FnMut(u32, &ShelfFile, &Entry) -> io::Result<bool>,
     ) -> io::Result<()> {
+        let mut files = self.files(range);
+        let own = range.partition;
+        let Some(copies) = range.copies else {
+            return self.visit_in(files, range, visit);
+        };
+        let copied = Looked {
+            clustered: files.clustered.clone(),
+            journal: Shelved::new(),
+            all: true,
+            others: None,
+        };
+        let range = LogRange {
+            partition: copies,
+            copies: None,
+            ..range
+        };
+        let (mut from, mut more) = (range.from, true);
+        self.visit_in(copied, range, &mut |id, file, entry| {
+            from = from.max(entry.end());
+            more = visit(id, file, entry)?;
+            Ok(more)
+        })?;
+        if !more {
+            return Ok(());
+        }
+        // The files that were named are those of what was asked for first.
+        if from > range.from
+            && let Some(others) = files.others.take()
+        {
+            files.journal = others;
+            files.all = true;
+        }
+        let own = LogRange {
+            partition: own,
+            from,
+            ..range
+        };
+        self.visit_in(files, own, visit)
+    }
+
+    fn visit_in(
+        &self,
+        files: Looked,
+        range: LogRange<'_>,
+        visit: &mut dyn FnMut(u32, &ShelfFile, &Entry) -> io::Result<bool>,
+    ) -> io::Result<()> {
+        let all = files.all;
+        let mut journal = files.journal;
         // Journal files follow each other in offset order; clustered ones may lie anywhere among them.
-        let (clustered, mut journal, all) = self.files(range.files);
         let mut open: Vec<Run> = Vec::new();
-        for (id, file) in clustered {
-            open.extend(self.run(id, file, range)?);
+        for (id, file) in &files.clustered {
+            open.extend(self.run(*id, file.clone(), range)?);
         }
         let mut chain = self.next_run(&mut journal, range)?;
         // Journal files that were not named may have what lies before a clustered file's.
         if chain.is_none() && !all {
-            let anywhere = LogRange {
-                files: &[],
-                ..range
+            let anywhere = match files.others {
+                Some(others) => Looked {
+                    clustered: files.clustered,
+                    journal: others,
+                    all: true,
+                    others: None,
+                },
+                None => self.files(LogRange {
+                    files: &[],
+                    ..range
+                }),
             };
-            return self.visit(anywhere, visit);
+            return self.visit_in(anywhere, range, visit);
         }
         let first = |run: &Run| {
             let head = run.head(range.until);

@@ -206,6 +206,10 @@ pub(crate) fn fault(refusal: &Refusal, method: MethodId, vhost: &[u8]) -> Fault 
             Code::AccessRefused,
             not_permitted(*noun, name, method, vhost).into(),
         ),
+        Refusal::ReadOnly(name) => (
+            Code::AccessRefused,
+            not_permitted(Noun::Topic, name, method, vhost).into(),
+        ),
         Refusal::InUse(noun, name) => (
             Code::PreconditionFailed,
             format!("{} in use", named(noun, name)).into(),

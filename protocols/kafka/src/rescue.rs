@@ -23,6 +23,7 @@ pub(crate) fn refusal(refusal: &Refusal) -> ResponseError {
         Refusal::Locked(_) => ResponseError::PolicyViolation,
         Refusal::ExclusiveUse(_) => ResponseError::PolicyViolation,
         Refusal::NotPermitted(_, _) => ResponseError::PolicyViolation,
+        Refusal::ReadOnly(_) => ResponseError::PolicyViolation,
         Refusal::InUse(_, _) => ResponseError::PolicyViolation,
         Refusal::NotEmpty(_) => ResponseError::PolicyViolation,
         Refusal::WrongKind(_) => ResponseError::PolicyViolation,
@@ -46,6 +47,15 @@ pub(crate) fn refusal(refusal: &Refusal) -> ResponseError {
         Refusal::InvalidTransactionState => ResponseError::InvalidTxnState,
         Refusal::InvalidTransactionTimeout => ResponseError::InvalidTransactionTimeout,
         Refusal::ShardLost => ResponseError::NotLeaderOrFollower,
+    }
+}
+
+/// The code of a no to who writes records: a topic that nobody may write to is told as Kafka tells it of its internal
+/// ones (`ReplicaManager.appendToLocalLog`).
+pub(crate) fn write(no: &Refusal) -> ResponseError {
+    match no {
+        Refusal::ReadOnly(_) => ResponseError::InvalidTopicException,
+        no => refusal(no),
     }
 }
 

@@ -11,9 +11,10 @@ use std::borrow::Cow;
 /// What a client of MQTT 5 hears of a refusal.
 pub(crate) fn reason_of(refusal: &Refusal) -> ReasonCode {
     match refusal {
-        Refusal::NotPermitted(..) | Refusal::Locked(_) | Refusal::ExclusiveUse(_) => {
-            ReasonCode::NotAuthorized
-        }
+        Refusal::NotPermitted(..)
+        | Refusal::ReadOnly(_)
+        | Refusal::Locked(_)
+        | Refusal::ExclusiveUse(_) => ReasonCode::NotAuthorized,
         Refusal::TooLarge { .. } => ReasonCode::PacketTooLarge,
         Refusal::DiskFull | Refusal::Limit(_) => ReasonCode::QuotaExceeded,
         Refusal::BadPattern(_) => ReasonCode::TopicFilterInvalid,
@@ -60,6 +61,7 @@ pub(crate) fn may_drop_publish(refusal: &Refusal) -> bool {
     match refusal {
         // Sending it again would not help.
         Refusal::NotPermitted(..)
+        | Refusal::ReadOnly(_)
         | Refusal::TooLarge { .. }
         | Refusal::InvalidRecord(_)
         | Refusal::BadPattern(_) => true,

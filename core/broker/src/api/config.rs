@@ -98,6 +98,13 @@ pub const HOLD: &str = "omnilog.hold";
 /// The topic setting by which what Kafka clients write are retained messages: `latest`, or `none`.
 pub const RETAIN: &str = "omnilog.retain";
 
+/// The setting of a compacted topic that gives it a raw view, and says for how many milliseconds that keeps records; -1:
+/// without end.
+pub const RAW_RETENTION_MS: &str = "omnilog.raw.retention.ms";
+
+/// How many bytes of a partition its raw view keeps; -1: no limit.
+pub const RAW_RETENTION_BYTES: &str = "omnilog.raw.retention.bytes";
+
 impl BrokerConfig {
     /// Are a topic's records retained messages, as far as Kafka clients write them?
     pub fn retains_latest(&self, topic: &Name, settings: &LogSettings) -> bool {

@@ -48,6 +48,9 @@ pub enum Refusal {
     /// The name is reserved, or the operation is not for this one (`amq.`, the default exchange, an internal one).
     #[error("operation not permitted on {0} '{name}'", name = String::from_utf8_lossy(.1))]
     NotPermitted(Noun, Name),
+    /// The topic is a raw view: it is read, and goes with its topic.
+    #[error("the topic '{name}' is the raw view of a compacted topic, and read-only", name = String::from_utf8_lossy(.0))]
+    ReadOnly(Name),
     /// It has consumers or bindings, and was to be deleted only if unused.
     #[error("{0} '{name}' in use", name = String::from_utf8_lossy(.1))]
     InUse(Noun, Name),

@@ -75,6 +75,8 @@ pub struct TopicInfo {
     pub leader_epoch: i32,
     /// Which paths its records have, if not the default ones.
     pub path_template: Option<String>,
+    /// It is the read-only raw view of this compacted topic.
+    pub raw_of: Option<Name>,
 }
 
 /// Appending a Kafka client's batch (Produce). The caller has validated it: magic 2, CRC, counts.

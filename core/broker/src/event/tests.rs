@@ -309,6 +309,24 @@ fn written() -> Vec<(Event, &'static str)> {
             },
             "3a 09 af02 ac02 05",
         ),
+        (
+            Event::RawViewed {
+                topic: TopicId(3),
+                view: TopicId(9),
+                uuid: 300,
+                logs: vec![(5, 7 | 1 << 63, 40)],
+            },
+            "3b 03 09 ac02 01 05 87808080808080808001 50",
+        ),
+        (Event::RawViewDropped { topic: TopicId(3) }, "3c 03"),
+        (
+            Event::RawStartMoved {
+                partition: 5,
+                offset: 42,
+                bytes: 300,
+            },
+            "3d 05 54 ac02",
+        ),
     ]
 }
 

@@ -230,6 +230,7 @@ fn read_with(parcel: Parcel, reader: &dyn SectionReader, apart: &Apart) -> Event
                 from: job.from,
                 until: job.until,
                 files: &job.files,
+                copies: job.copies,
             };
             let found = OffsetFound {
                 leader_epoch: job.leader_epoch,
@@ -297,6 +298,7 @@ fn read_batches(part: ColdFetched, reader: &dyn SectionReader) -> Fetched {
             ColdBatch::Here(batch) => fetched.batches.push(batch),
             ColdBatch::Cold {
                 partition,
+                copies,
                 files,
                 offset,
                 until,
@@ -308,6 +310,7 @@ fn read_batches(part: ColdFetched, reader: &dyn SectionReader) -> Fetched {
                     from: offset,
                     until,
                     files: &files,
+                    copies,
                 };
                 match reader.by_offset(range, bytes_max, at_least_one) {
                     Ok(sections) if sections.is_empty() => {

@@ -43,6 +43,8 @@ pub(crate) struct ColdOffset {
     pub(crate) at: OffsetAt,
     /// The partition's key.
     pub(crate) partition: u64,
+    /// Where copies of what was cleaned are, for its raw view.
+    pub(crate) copies: Option<u64>,
     /// The files to begin with; empty: all.
     pub(crate) files: Vec<u32>,
     /// The first log-live offset.
@@ -100,6 +102,8 @@ pub(crate) enum ColdBatch {
     Cold {
         /// The partition's key.
         partition: u64,
+        /// Where copies of what was cleaned are, for its raw view.
+        copies: Option<u64>,
         /// The files to begin with.
         files: Vec<u32>,
         /// From where.

@@ -177,7 +177,7 @@ impl Shard {
         let known = self
             .state
             .topic(namespace, topic)
-            .ok_or_else(|| not_found(topic))?;
+            .ok_or_else(|| self.no_topic(namespace, topic))?;
         let key = usize::try_from(partition)
             .ok()
             .and_then(|index| known.partitions.get(index))

@@ -7,6 +7,7 @@
 mod job;
 mod judge;
 mod keys;
+mod views;
 
 pub(crate) use job::CompactionJob;
 
@@ -44,6 +45,16 @@ pub(crate) struct Progress {
     weighed: u32,
     /// Partitions that are being cleaned, and up to where: links don't read below until it is over.
     cleaning: BTreeMap<u64, i64>,
+    /// Partitions that may have been cleaned without that having been journaled, and up to where.
+    doubtful: BTreeMap<u64, i64>,
+}
+
+impl Progress {
+    /// Nothing of a partition was cleaned, or is being cleaned, from here on, whatever was journaled.
+    pub(crate) fn cleaned_at_most(&self, partition: u64) -> i64 {
+        let known = [&self.cleaning, &self.doubtful].map(|known| known.get(&partition));
+        known.into_iter().flatten().copied().max().unwrap_or(0)
+    }
 }
 
 /// Facts that are not complete yet.
@@ -71,6 +82,20 @@ impl Shard {
     /// Is there something to gather at once?
     pub(crate) fn compaction_presses(&self) -> bool {
         self.compaction.gathering.is_some()
+    }
+
+    /// A job may have ended without that having been journaled: what of compacted logs lies in clustered files then?
+    pub(crate) fn doubt_clusters(&mut self) {
+        let ends = self.journal.clusters().map(|clusters| clusters.take_ends());
+        for (key, end) in ends.into_iter().flatten() {
+            let Some(partition) = self.state.partitions.get(&key) else {
+                continue;
+            };
+            let cleaned = partition.cleaned.last().map_or(0, |(until, _)| *until);
+            if end > cleaned && (cleaned > 0 || self.compacts(partition.topic)) {
+                self.compaction.doubtful.insert(key, end);
+            }
+        }
     }
 
     /// Links wait below this offset of a partition: records there may be on their way out.
@@ -232,6 +257,9 @@ impl Shard {
             return;
         };
         facts.logs.insert(key, partition.log_start);
+        if let (Some(raw), Some(clusters)) = (&partition.raw, self.journal.clusters()) {
+            facts.views.add(key, raw, clusters.copied(raw.key));
+        }
         let Some(topic) = self.state.topics.get(&partition.topic) else {
             return;
         };
@@ -240,6 +268,7 @@ impl Shard {
             for (_, link) in self.state.links.range(links) {
                 cleaning.until = cleaning.until.min(link.next_offset);
             }
+            cleaning.raw_from = facts.views.from(key);
             if cleaning.worth_a_look() {
                 self.compaction.cleaning.insert(key, cleaning.until);
                 facts.cleanings.push(cleaning);
@@ -270,7 +299,10 @@ impl Shard {
             return;
         };
         let here = partition.recent.front().map(|(base, _)| *base);
-        let below = cleaned.min(here.unwrap_or(partition.next_offset));
+        let raw = partition.raw.as_ref().map(|raw| raw.log_start);
+        let below = cleaned
+            .min(here.unwrap_or(partition.next_offset))
+            .min(raw.unwrap_or(i64::MAX));
         if partition
             .aborted()
             .first()
@@ -294,7 +326,10 @@ impl Shard {
         };
         self.compaction.running = None;
         let cleaning = std::mem::take(&mut self.compaction.cleaning);
-        self.link_reads.news.extend(cleaning.into_keys());
+        self.link_reads.news.extend(cleaning.keys().copied());
+        if done.is_err() {
+            self.compaction.doubtful.extend(cleaning);
+        }
         match done {
             Ok(done) => {
                 self.compaction.weighed = done.weighed;

@@ -69,11 +69,11 @@ impl Shard {
 
     /// Adds the default log role to a name that has none and may have one.
     pub(crate) fn give_log(&mut self, namespace: NamespaceId, name: Name) {
-        let known = self
-            .state
-            .namespace(namespace)
-            .is_some_and(|names| names.topics.contains_key(&name));
-        if !known && self.may_have_log(&name) {
+        let names = self.state.namespace(namespace);
+        let free = names.is_some_and(|names| {
+            !names.topics.contains_key(&name) && self.may_have_log(names, &name)
+        });
+        if free {
             self.add_provisional_log(namespace, name);
         }
     }

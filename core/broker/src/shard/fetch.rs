@@ -3,7 +3,7 @@
 use crate::api::*;
 use crate::server::{ColdBatch, ColdFetched, ColdOffset, Parcel};
 use crate::shard::{Outcome, Shard};
-use crate::state::partition::Partition;
+use crate::state::raw::ReadablePartition;
 
 /// A fetch that waits for more.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Shard {
         let id = self.next_parked;
         self.next_parked += 1;
         for asked in &fetch.partitions {
-            if let Ok((_, key)) = self.partition_key(namespace, &asked.topic, asked.partition)
+            if let Ok((_, key, _)) = self.readable_key(namespace, &asked.topic, asked.partition)
                 && let Some(partition) = self.state.partitions.get_mut(&key)
             {
                 partition.waiters.push(id);
@@ -107,8 +107,8 @@ impl Shard {
         };
         self.parked_deadlines.remove(&(parked.deadline_ms, id));
         for asked in &parked.fetch.partitions {
-            if let Ok((_, key)) =
-                self.partition_key(parked.namespace, &asked.topic, asked.partition)
+            if let Ok((_, key, _)) =
+                self.readable_key(parked.namespace, &asked.topic, asked.partition)
                 && let Some(partition) = self.state.partitions.get_mut(&key)
             {
                 partition.waiters.retain(|waiter| *waiter != id);
@@ -144,16 +144,13 @@ impl Shard {
         first: bool,
         committed: bool,
     ) -> Part {
-        let (_, key) = self.partition_key(namespace, &asked.topic, asked.partition)?;
-        let partition = self
-            .state
-            .partitions
-            .get(&key)
-            .ok_or(Refusal::NoPartition)?;
+        let log = self.readable_partition(namespace, &asked.topic, asked.partition)?;
+        let partition = log.partition;
         self.check_epoch(asked.current_leader_epoch)?;
-        if asked.offset < partition.log_start || asked.offset > partition.high_watermark {
+        let log_start = log.log_start();
+        if asked.offset < log_start || asked.offset > partition.high_watermark {
             return Err(Refusal::OffsetOutOfRange {
-                log_start_offset: partition.log_start,
+                log_start_offset: log_start,
                 high_watermark: partition.high_watermark,
             });
         }
@@ -169,12 +166,12 @@ impl Shard {
             last_offset: aborted.last_offset,
         });
         Ok(ColdFetched {
-            batches: self.batches_from(partition, asked.offset, until, limit, first),
+            batches: self.batches_from(&log, asked.offset, until, limit, first),
             fetched: Fetched {
                 batches: Vec::new(),
                 high_watermark: partition.high_watermark,
                 last_stable_offset: stable,
-                log_start_offset: partition.log_start,
+                log_start_offset: log_start,
                 aborted: told.collect(),
             },
         })
@@ -183,12 +180,13 @@ impl Shard {
     /// Batches from an offset on, up to another and the limit; one at the least if `first`.
     pub(crate) fn batches_from(
         &self,
-        partition: &Partition,
+        log: &ReadablePartition<'_>,
         offset: i64,
         end: i64,
         limit: u64,
         first: bool,
     ) -> Vec<ColdBatch> {
+        let partition = log.partition;
         if offset >= end || (limit == 0 && !first) {
             return Vec::new();
         }
@@ -200,7 +198,8 @@ impl Shard {
             let until = oldest_here.min(end);
             return vec![ColdBatch::Cold {
                 partition: partition.key,
-                files: partition.files_from(offset),
+                copies: log.copies(),
+                files: log.files_from(offset),
                 offset,
                 until,
                 bytes_max: limit,
@@ -247,14 +246,11 @@ impl Shard {
         correlation: u64,
         find: &FindOffset,
     ) -> Outcome {
-        let found = self.partition_key(namespace, &find.topic, find.partition);
-        let Some(partition) = found
-            .as_ref()
-            .ok()
-            .and_then(|(_, key)| self.state.partitions.get(key))
-        else {
-            return Outcome::Durable(Err(found.err().unwrap_or(Refusal::NoPartition)));
+        let log = match self.readable_partition(namespace, &find.topic, find.partition) {
+            Ok(log) => log,
+            Err(refusal) => return Outcome::Durable(Err(refusal)),
         };
+        let partition = log.partition;
         let known = |offset: i64| {
             let epoch = partition.epoch_at(offset).unwrap_or(self.state.epoch);
             Outcome::Durable(Ok(Reply::Offset(OffsetFound {
@@ -269,7 +265,7 @@ impl Shard {
         };
         let at = find.at;
         match at {
-            OffsetAt::Earliest => known(partition.log_start),
+            OffsetAt::Earliest => known(log.log_start()),
             OffsetAt::Latest => known(end),
             OffsetAt::MaxTimestamp | OffsetAt::Time(_) => {
                 let none = OffsetFound {
@@ -286,19 +282,14 @@ impl Shard {
                 let job = ColdOffset {
                     at,
                     partition: partition.key,
+                    copies: log.copies(),
                     files: match at {
-                        OffsetAt::Time(time) => partition.files_since(time),
+                        OffsetAt::Time(time) => log.files_since(time),
                         _ => Vec::new(),
                     },
-                    from: partition.log_start,
+                    from: log.log_start(),
                     until: end,
-                    here: self.batches_from(
-                        partition,
-                        self.oldest_here(partition),
-                        end,
-                        u64::MAX,
-                        true,
-                    ),
+                    here: self.batches_from(&log, self.oldest_here(&log), end, u64::MAX, true),
                     leader_epoch: i32::try_from(self.state.epoch).unwrap_or(-1),
                 };
                 let job = Parcel::ColdOffset(correlation, Box::new(job));
@@ -308,13 +299,11 @@ impl Shard {
         }
     }
 
-    fn oldest_here(&self, partition: &Partition) -> i64 {
-        partition
-            .recent
-            .front()
-            .map_or(partition.high_watermark, |(base, _)| {
-                (*base).max(partition.log_start)
-            })
+    fn oldest_here(&self, log: &ReadablePartition<'_>) -> i64 {
+        let oldest = log.partition.recent.front();
+        oldest.map_or(log.partition.high_watermark, |(base, _)| {
+            (*base).max(log.log_start())
+        })
     }
 
     /// Where a leader epoch ended (OffsetForLeaderEpoch).
@@ -325,12 +314,9 @@ impl Shard {
         partition: i32,
         epoch: i32,
     ) -> Result<Reply, Refusal> {
-        let (_, key) = self.partition_key(namespace, topic, partition)?;
         let partition = self
-            .state
-            .partitions
-            .get(&key)
-            .ok_or(Refusal::NoPartition)?;
+            .readable_partition(namespace, topic, partition)?
+            .partition;
         let wanted = u32::try_from(epoch).unwrap_or(0);
         let after = partition
             .epochs

@@ -36,11 +36,8 @@ impl Shard {
         let mut kept = Vec::with_capacity(offsets.len());
         for offset in offsets {
             let topic = TopicRef::Name(offset.topic.clone());
-            results.push(self.partition_key(namespace, &topic, offset.partition).map(
-                |(topic, _)| {
-                    kept.push((topic, offset));
-                },
-            ));
+            let found = self.readable_key(namespace, &topic, offset.partition);
+            results.push(found.map(|(topic, ..)| kept.push((topic, offset))));
         }
         (results, kept)
     }
@@ -62,8 +59,9 @@ impl Shard {
             Some(wanted) => wanted
                 .iter()
                 .filter_map(|(topic, partition)| {
-                    let topic = names.topics.get(topic)?;
-                    known.offsets.get(&(*topic, *partition)).cloned()
+                    let topic = TopicRef::Name(topic.clone());
+                    let topic = self.state.readable(namespace, &topic)?.id();
+                    known.offsets.get(&(topic, *partition)).cloned()
                 })
                 .collect(),
         };

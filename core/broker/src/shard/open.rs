@@ -78,6 +78,12 @@ impl State {
 /// A rule's topic that is there already must have the rule's template: nothing is mapped otherwise than it was.
 fn fit(mapping: &Mapping, state: &State) -> io::Result<()> {
     for rule in mapping.rules.iter().chain(&mapping.catch_all) {
+        let mut names = state.namespaces.iter();
+        if names.any(|names| names.raws.contains_key(&rule.topic)) {
+            let name = String::from_utf8_lossy(&rule.topic);
+            let text = format!("mapping: the topic '{name}' is a raw view; name another topic");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         let topics = state
             .namespaces
             .iter()
@@ -221,6 +227,7 @@ impl Shard {
         self.arm_queues();
         self.arm_transactions();
         self.settle_tables();
+        self.doubt_clusters();
         self.link_reads
             .news
             .extend(self.state.links.keys().map(|(partition, _)| *partition));

@@ -82,7 +82,7 @@ impl Shard {
             placed: caught.map(|(_, placed)| Box::new(placed)),
             // Not where there can't be one: nobody is to look again at every publish.
             unlogged: makes
-                && (self.may_have_log(head)
+                && (self.may_have_log(names, head)
                     || self.mapping.catch_all.is_some() && self.may_be_caught(head)),
         }
     }
@@ -137,7 +137,7 @@ impl Shard {
         if !matches!(provenance, Provenance::Mqtt | Provenance::AmqpTopic) {
             return false;
         }
-        let free = !names.topics.contains_key(head) && self.may_have_log(head);
+        let free = !names.topics.contains_key(head) && self.may_have_log(names, head);
         if free && self.may_name(client, namespace, head) {
             self.add_own_log(client, namespace, Bytes::copy_from_slice(head));
             return true;

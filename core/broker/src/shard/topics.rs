@@ -6,7 +6,10 @@ use crate::mapping::has_kafka_name;
 use crate::server::Compacted;
 use crate::shard::Shard;
 use crate::shard::append::not_found;
+use crate::shard::raw::check_raw_settings;
+use crate::state::namespace::Namespace;
 use crate::state::partition::Topic;
+use crate::state::raw::Readable;
 use crate::template::PathTemplate;
 use std::sync::Arc;
 
@@ -23,9 +26,9 @@ impl Shard {
             Some(wanted) => wanted
                 .iter()
                 .map(|topic| {
-                    let known = self.state.topic(namespace, topic);
+                    let known = self.state.readable(namespace, topic);
                     known
-                        .map(|topic| self.info(topic))
+                        .map(|topic| self.raw_info(&topic))
                         .ok_or_else(|| not_found(topic))
                 })
                 .collect(),
@@ -35,12 +38,21 @@ impl Shard {
                 .into_iter()
                 .flat_map(|names| names.topics.values())
                 .filter_map(|topic| self.state.topics.get(topic))
-                .map(|topic| Ok(self.info(topic)))
+                .flat_map(|topic| {
+                    let view = topic.raw.as_deref();
+                    let own = Readable { topic, raw: None };
+                    let raw = view.map(|view| Readable {
+                        topic,
+                        raw: Some(view),
+                    });
+                    std::iter::once(own).chain(raw)
+                })
+                .map(|topic| Ok(self.raw_info(&topic)))
                 .collect(),
         }
     }
 
-    fn info(&self, topic: &Topic) -> TopicInfo {
+    pub(crate) fn info(&self, topic: &Topic) -> TopicInfo {
         TopicInfo {
             topic: topic.id,
             uuid: topic.uuid,
@@ -50,6 +62,7 @@ impl Shard {
             provisional: topic.provisional,
             leader_epoch: i32::try_from(self.state.epoch).unwrap_or(-1),
             path_template: self.state.templates.get(&topic.id).map(ToString::to_string),
+            raw_of: None,
         }
     }
 
@@ -94,6 +107,8 @@ impl Shard {
             return Err(Refusal::InvalidPartitions);
         }
         check_settings(&create.settings)?;
+        self.check_free(namespace, &create.name)?;
+        self.check_raw(namespace, &create.name, &create.settings)?;
         let template = self.template_for(&create)?;
         let known = self
             .state
@@ -139,6 +154,7 @@ impl Shard {
                     });
                 }
                 self.settle_table(topic);
+                self.settle_raw(topic);
             }
             return Ok(Reply::Topic(info));
         }
@@ -152,11 +168,13 @@ impl Shard {
                 provisional: false,
                 leader_epoch: i32::try_from(self.state.epoch).unwrap_or(-1),
                 path_template: template.map(|template| template.to_string()),
+                raw_of: None,
             }));
         }
         self.may_publish()?;
         let topic = self.add_log(namespace, create.name, partitions, create.settings, false);
         self.set_template(topic, template.as_deref());
+        self.settle_raw(topic);
         self.topic_reply(topic)
     }
 
@@ -174,9 +192,7 @@ impl Shard {
         provisional: bool,
     ) -> TopicId {
         let topic = TopicId(self.state.next_topic);
-        // Kafka's topic ids are random (version 4) UUIDs; 0 means none.
-        let random = u128::from((self.random)()) << 64 | u128::from((self.random)());
-        let uuid = random & !(0xf000 << 64 | 0xc0 << 56) | 0x4000 << 64 | 0x80 << 56;
+        let uuid = self.topic_uuid();
         self.record(&Decision::TopicCreated {
             namespace,
             topic,
@@ -189,6 +205,12 @@ impl Shard {
         });
         self.note_compacted(topic, true);
         topic
+    }
+
+    /// Kafka's topic ids are random (version 4) UUIDs; 0 means none.
+    pub(crate) fn topic_uuid(&mut self) -> u128 {
+        let random = u128::from((self.random)()) << 64 | u128::from((self.random)());
+        random & !(0xf000 << 64 | 0xc0 << 56) | 0x4000 << 64 | 0x80 << 56
     }
 
     /// Are a topic's keys compacted?
@@ -253,8 +275,9 @@ impl Shard {
     }
 
     /// May this name have a log of its own accord?
-    pub(crate) fn may_have_log(&self, name: &[u8]) -> bool {
+    pub(crate) fn may_have_log(&self, names: &Namespace, name: &[u8]) -> bool {
         has_kafka_name(name)
+            && !names.raws.contains_key(name)
             && !name.starts_with(b"$")
             && !name.starts_with(b"amq.")
             && !self
@@ -272,14 +295,9 @@ impl Shard {
         let known = self
             .state
             .topic(namespace, topic)
-            .ok_or_else(|| not_found(topic))?;
+            .ok_or_else(|| self.no_topic(namespace, topic))?;
         let (id, partitions) = (known.id, known.partitions.clone());
-        let mut parked = Vec::new();
-        for key in partitions {
-            if let Some(partition) = self.state.partitions.get_mut(&key) {
-                parked.append(&mut partition.waiters);
-            }
-        }
+        let parked = self.waiters_of(&partitions);
         self.note_compacted(id, false);
         let table = self.retains(id);
         self.record(&Decision::TopicDeleted { topic: id });
@@ -292,6 +310,17 @@ impl Shard {
         Ok(Reply::Done)
     }
 
+    /// Takes out who waits for more of these partitions.
+    pub(crate) fn waiters_of(&mut self, partitions: &[u64]) -> Vec<u64> {
+        let mut parked = Vec::new();
+        for key in partitions {
+            if let Some(partition) = self.state.partitions.get_mut(key) {
+                parked.append(&mut partition.waiters);
+            }
+        }
+        parked
+    }
+
     pub(crate) fn add_partitions(
         &mut self,
         namespace: NamespaceId,
@@ -302,7 +331,7 @@ impl Shard {
         let known = self
             .state
             .topic(namespace, topic)
-            .ok_or_else(|| not_found(topic))?;
+            .ok_or_else(|| self.no_topic(namespace, topic))?;
         let (id, present) = (
             known.id,
             u32::try_from(known.partitions.len()).unwrap_or(u32::MAX),
@@ -316,6 +345,7 @@ impl Shard {
             first_partition,
             count: total - present,
         });
+        self.settle_raw(id);
         self.topic_reply(id)
     }
 
@@ -329,8 +359,12 @@ impl Shard {
         let known = self
             .state
             .topic(namespace, topic)
-            .ok_or_else(|| not_found(topic))?;
-        let id = known.id;
+            .ok_or_else(|| self.no_topic(namespace, topic))?;
+        let (id, view) = (known.id, known.raw.is_some());
+        match view {
+            true => check_raw_settings(&settings)?,
+            false => self.check_raw(namespace, &known.name, &settings)?,
+        }
         self.record(&Decision::TopicAltered {
             topic: id,
             settings,
@@ -338,6 +372,7 @@ impl Shard {
         });
         self.note_compacted(id, true);
         self.settle_table(id);
+        self.settle_raw(id);
         self.topic_reply(id)
     }
 

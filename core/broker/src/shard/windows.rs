@@ -1,10 +1,11 @@
 //! Log windows: a log starts where its time and bytes say, to the batch. The sequencer knows how much of a log each
-//! journal file got; where in a file a window begins is found by its index, away from the sequencer.
+//! journal file got; where in a file a window begins is found by its index, away from the sequencer. A raw view has a
+//! window of its own.
 
 use crate::api::*;
 use crate::event::Event as Decision;
 use crate::shard::Shard;
-use crate::state::partition::{Partition, Topic};
+use crate::state::partition::{Partition, Span};
 use omnilog_ledger::format::{Entry, SECTION_HEADER};
 use omnilog_ledger::{LogRange, SectionReader};
 
@@ -23,10 +24,47 @@ struct Window {
     held_from: i64,
 }
 
+/// A log that has a window: a partition's own, or its raw view.
+#[derive(Debug, Clone, Copy)]
+struct Windowing<'a> {
+    partition: &'a Partition,
+    start: i64,
+    spans: &'a [Span],
+    /// Where the raw view's copies are.
+    copies: Option<u64>,
+}
+
+impl<'a> Windowing<'a> {
+    fn own(partition: &'a Partition) -> Self {
+        Self {
+            partition,
+            start: partition.log_start,
+            spans: &partition.spans,
+            copies: None,
+        }
+    }
+
+    fn raw(partition: &'a Partition) -> Option<Self> {
+        let raw = partition.raw.as_deref()?;
+        Some(Self {
+            partition,
+            start: raw.log_start,
+            spans: &raw.spans,
+            copies: Some(raw.key),
+        })
+    }
+
+    /// The number it is known by.
+    fn key(&self) -> u64 {
+        self.copies.unwrap_or(self.partition.key)
+    }
+}
+
 /// A look at where in a file a log's window begins.
 #[derive(Debug)]
 pub(crate) struct WindowJob {
     partition: u64,
+    copies: Option<u64>,
     file: u32,
     from: i64,
     until: i64,
@@ -39,6 +77,7 @@ pub(crate) struct WindowJob {
 #[derive(Debug)]
 pub(crate) struct Windowed {
     partition: u64,
+    copies: Option<u64>,
     from: i64,
     /// The window begins here, and so many bytes lie before.
     offset: i64,
@@ -65,6 +104,7 @@ impl WindowJob {
     pub(crate) fn run(self, reader: &dyn SectionReader) -> Windowed {
         let mut seen = Windowed {
             partition: self.partition,
+            copies: self.copies,
             from: self.from,
             offset: self.from,
             bytes: 0,
@@ -76,6 +116,7 @@ impl WindowJob {
             from: self.from,
             until: self.until,
             files: &[self.file],
+            copies: self.copies,
         };
         let walked = reader.walk(range, &mut |entry: &Entry| {
             let end = entry.base_offset + i64::from(entry.last_delta) + 1;
@@ -104,8 +145,19 @@ impl Shard {
         std::mem::take(&mut self.windows.jobs)
     }
 
-    fn window(&self, topic: &Topic, partition: &Partition) -> Option<Window> {
+    fn window(&self, log: &Windowing<'_>) -> Option<Window> {
+        let topic = self.state.topics.get(&log.partition.topic)?;
         let settings = &topic.settings;
+        let keep = |ms: i64, bytes: i64| Window {
+            since_ms: (ms >= 0).then(|| self.now.unix_ms.saturating_sub(ms)),
+            bytes: u64::try_from(bytes).ok(),
+            reclaim: false,
+            held_from: i64::MAX,
+        };
+        if log.copies.is_some() {
+            let (ms, bytes) = Self::raw_window(topic);
+            return Some(keep(ms, bytes));
+        }
         // Of a compacted log only keys decide what stays.
         if settings.cleanup == Some(CleanupPolicy::Compact) {
             return None;
@@ -117,11 +169,10 @@ impl Shard {
             .retention_bytes
             .unwrap_or(self.config.retention_bytes_default);
         Some(Window {
-            since_ms: (keep_ms >= 0).then(|| self.now.unix_ms.saturating_sub(keep_ms)),
-            bytes: u64::try_from(keep_bytes).ok(),
             // When the disk fills, logs that nobody asked for go first.
             reclaim: self.blocked && topic.provisional,
-            held_from: self.held_from(topic, partition),
+            held_from: self.held_from(topic, log.partition),
+            ..keep(keep_ms, keep_bytes)
         })
     }
 
@@ -130,39 +181,49 @@ impl Shard {
     pub(crate) fn move_log_starts(&mut self, keys: &[u64], newest: u32) {
         let mut moves = Vec::new();
         let mut looks = Vec::new();
-        for partition in keys.iter().filter_map(|key| self.state.partitions.get(key)) {
-            if partition.spans.is_empty() {
+        let partitions = keys.iter().filter_map(|key| self.state.partitions.get(key));
+        for log in partitions
+            .flat_map(|known| std::iter::once(Windowing::own(known)).chain(Windowing::raw(known)))
+        {
+            if log.spans.is_empty() {
                 continue;
             }
-            let topic = self.state.topics.get(&partition.topic);
-            let Some(window) = topic.and_then(|topic| self.window(topic, partition)) else {
+            let Some(window) = self.window(&log) else {
                 continue;
             };
-            let (start, bytes) = self.whole_spans(partition, &window, newest);
-            if start > partition.log_start {
-                moves.push((partition.key, start));
+            let (start, bytes) = self.whole_spans(&log, &window, newest);
+            if start > log.start {
+                moves.push((log.partition.key, log.copies.is_some(), start));
             } else if looks.len() < LOOKS {
-                looks.extend(self.look(partition, &window, bytes));
+                looks.extend(self.look(&log, &window, bytes));
             }
         }
         moves.sort_unstable();
-        for (partition, offset) in moves {
-            self.record(&Decision::LogStartMoved { partition, offset });
+        for (partition, raw, offset) in moves {
+            self.record(&match raw {
+                true => Decision::RawStartMoved {
+                    partition,
+                    offset,
+                    bytes: 0,
+                },
+                false => Decision::LogStartMoved { partition, offset },
+            });
         }
         for job in &looks {
-            let looked = self.windows.looked.entry(job.partition).or_default();
+            let key = job.copies.unwrap_or(job.partition);
+            let looked = self.windows.looked.entry(key).or_default();
             looked.busy = true;
         }
         self.windows.jobs.append(&mut looks);
     }
 
     /// Where a log starts when what lies outside its window as a whole is gone, and the bytes that it has then.
-    fn whole_spans(&self, partition: &Partition, window: &Window, newest: u32) -> (i64, u64) {
-        let mut bytes: u64 = partition.spans.iter().map(|span| span.bytes).sum();
-        let mut start = partition.log_start;
-        for (at, span) in partition.spans.iter().enumerate() {
-            let end = partition
-                .spans
+    fn whole_spans(&self, log: &Windowing<'_>, window: &Window, newest: u32) -> (i64, u64) {
+        let (partition, spans) = (log.partition, log.spans);
+        let mut bytes: u64 = spans.iter().map(|span| span.bytes).sum();
+        let mut start = log.start;
+        for (at, span) in spans.iter().enumerate() {
+            let end = spans
                 .get(at + 1)
                 .map_or(partition.next_offset, |next| next.first_offset);
             let old = window
@@ -183,9 +244,10 @@ impl Shard {
     }
 
     /// A look into the first file, if something of it may be outside the window.
-    fn look(&self, partition: &Partition, window: &Window, bytes: u64) -> Option<WindowJob> {
-        let span = partition.spans.first()?;
-        let looked = self.windows.looked.get(&partition.key);
+    fn look(&self, log: &Windowing<'_>, window: &Window, bytes: u64) -> Option<WindowJob> {
+        let partition = log.partition;
+        let span = log.spans.first()?;
+        let looked = self.windows.looked.get(&log.key());
         if looked.is_some_and(|looked| looked.busy) {
             return None;
         }
@@ -202,9 +264,10 @@ impl Shard {
         if window.held_from != i64::MAX && !grown && !freed {
             return None;
         }
-        let next = partition.spans.get(1).map(|next| next.first_offset);
+        let next = log.spans.get(1).map(|next| next.first_offset);
         Some(WindowJob {
             partition: partition.key,
+            copies: log.copies,
             file: span.file,
             from: span.first_offset,
             until: next
@@ -219,29 +282,44 @@ impl Shard {
 
     /// A look came back: the log starts there.
     pub(crate) fn windowed(&mut self, seen: &Windowed) {
-        let Some(partition) = self.state.partitions.get(&seen.partition) else {
-            self.windows.looked.remove(&seen.partition);
+        let key = seen.copies.unwrap_or(seen.partition);
+        let partition = self.state.partitions.get(&seen.partition);
+        let log = partition.and_then(|partition| match seen.copies {
+            Some(_) => Windowing::raw(partition).filter(|log| log.copies == seen.copies),
+            None => Some(Windowing::own(partition)),
+        });
+        let Some(log) = log else {
+            self.windows.looked.remove(&key);
             return;
         };
+        let partition = log.partition;
         // A link may have begun behind what was looked at.
         let topic = self.state.topics.get(&partition.topic);
-        let held = topic.map_or(i64::MAX, |topic| self.held_from(topic, partition));
-        let looked = self.windows.looked.entry(seen.partition).or_default();
+        let held = topic.filter(|_| log.copies.is_none());
+        let held = held.map_or(i64::MAX, |topic| self.held_from(topic, partition));
+        let looked = self.windows.looked.entry(key).or_default();
         looked.busy = false;
         looked.held_from = seen.held_from;
         looked.next_offset = partition.next_offset;
         looked.oldest_ms = seen.oldest_ms.unwrap_or(i64::MIN);
-        let same = partition
-            .spans
-            .first()
-            .is_some_and(|span| span.first_offset == seen.from);
-        if same && seen.offset > partition.log_start && seen.offset <= held {
-            self.record(&Decision::LogStartCut {
-                partition: seen.partition,
-                offset: seen.offset,
-                bytes: seen.bytes,
-            });
+        let first = log.spans.first();
+        let same = first.is_some_and(|span| span.first_offset == seen.from);
+        if !same || seen.offset <= log.start || seen.offset > held {
+            return;
         }
+        let (partition, offset, bytes) = (seen.partition, seen.offset, seen.bytes);
+        self.record(&match seen.copies {
+            Some(_) => Decision::RawStartMoved {
+                partition,
+                offset,
+                bytes,
+            },
+            None => Decision::LogStartCut {
+                partition,
+                offset,
+                bytes,
+            },
+        });
     }
 }
 

@@ -24,11 +24,19 @@ pub(super) fn view(state: &State, files: bool) -> View {
         _ => true,
     });
     if !files {
-        view.retain(|(key, _)| key.first() != Some(&b'd') || key.len() > 9);
+        view.retain(|(key, _)| {
+            key.first() != Some(&b'd') || key.len() > 9 && key.get(9) != Some(&b'C')
+        });
         for partition in state.partitions.values() {
             let mut nowhere = partition.clone();
             nowhere.spans.clear();
-            let value = postcard::to_stdvec(&nowhere).expect("a partition that can be encoded");
+            let raw = nowhere.raw.as_deref_mut().map(|raw| {
+                raw.spans.clear();
+                &*raw
+            });
+            let mut value = postcard::to_stdvec(&raw).expect("a raw view that can be encoded");
+            let whole = postcard::to_stdvec(&nowhere).expect("a partition that can be encoded");
+            value.extend(whole);
             view.push((format!("D{:020}", partition.key).into_bytes(), value));
         }
     }

@@ -37,7 +37,10 @@ impl State {
             | Event::AutoNamed { .. }
             | Event::LogStartMoved { .. }
             | Event::LogCleaned { .. }
-            | Event::LogStartCut { .. } => self.apply_topic(event),
+            | Event::LogStartCut { .. }
+            | Event::RawViewed { .. }
+            | Event::RawViewDropped { .. }
+            | Event::RawStartMoved { .. } => self.apply_topic(event),
             Event::Appended { section } => {
                 if let Some(section) = sections.get(*section as usize) {
                     self.sequences_taken(section);

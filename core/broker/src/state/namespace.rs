@@ -17,6 +17,9 @@ pub(crate) struct Namespace {
     pub(crate) id: NamespaceId,
     pub(crate) topics: BTreeMap<Name, TopicId>,
     pub(crate) topic_uuids: BTreeMap<u128, TopicId>,
+    /// Topics by what their raw views are called.
+    pub(crate) raws: BTreeMap<Name, TopicId>,
+    pub(crate) raw_uuids: BTreeMap<u128, TopicId>,
     pub(crate) exchanges: BTreeMap<Name, Exchange>,
     pub(crate) queues: BTreeMap<Name, QueueId>,
     pub(crate) sessions: BTreeMap<Name, SessionId>,
@@ -79,6 +82,8 @@ impl Namespace {
             id,
             topics: BTreeMap::new(),
             topic_uuids: BTreeMap::new(),
+            raws: BTreeMap::new(),
+            raw_uuids: BTreeMap::new(),
             exchanges,
             queues: BTreeMap::new(),
             sessions: BTreeMap::new(),

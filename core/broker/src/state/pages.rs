@@ -9,6 +9,7 @@ use crate::state::changes::{Named, Numbered};
 use crate::state::namespace::Group;
 use crate::state::partition::{Partition, Topic};
 use crate::state::queue::Queue;
+use crate::state::raw::{RawLog, RawView};
 use crate::state::retained::Kept;
 use crate::state::saved::Saved;
 use crate::state::session::Session;
@@ -49,6 +50,8 @@ const PLACED: u8 = b'u';
 const ORPHAN_TEMPLATE: u8 = b'v';
 const TABLE_ENTRY: u8 = b'n';
 const TABLE_COPY: u8 = b'A';
+const RAW_VIEW: u8 = b'B';
+const RAW_LOG: u8 = b'C';
 
 #[derive(Serialize, Deserialize)]
 struct Counters {
@@ -108,7 +111,11 @@ pub(crate) fn save_entries(queue: u64, entries: &SequenceSet, pages: &mut Saved)
 
 impl Topic {
     pub(crate) fn save_to(&self, pages: &mut Saved) {
-        pages.add(TOPIC, &[&self.id.0.to_be_bytes()], self);
+        let id = self.id.0.to_be_bytes();
+        pages.add_object(TOPIC, &id, self);
+        if let Some(view) = &self.raw {
+            pages.add(TOPIC, &[&id, &[RAW_VIEW]], &(self.id, view));
+        }
     }
 }
 
@@ -124,6 +131,9 @@ impl Partition {
         pages.add_object(PARTITION, &id, self);
         if !self.cleaned.is_empty() {
             pages.add(PARTITION, &[&id, &[CLEANED]], &(self.key, &self.cleaned));
+        }
+        if let Some(raw) = &self.raw {
+            pages.add(PARTITION, &[&id, &[RAW_LOG]], &(self.key, raw));
         }
         let Some(known) = &self.transactions else {
             return;
@@ -357,9 +367,9 @@ impl State {
     /// Takes in an entry of a saved state; they come in key order.
     pub(crate) fn load_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), postcard::Error> {
         let state = self;
-        // What belongs to a partition or a queue lies behind it; once, all of a kind lay together.
+        // What belongs to a topic, a partition or a queue lies behind it; once, all of a kind lay together.
         let kind = match key.first() {
-            Some(&(PARTITION | QUEUE)) if key.len() > 9 => key.get(9),
+            Some(&(TOPIC | PARTITION | QUEUE)) if key.len() > 9 => key.get(9),
             kind => kind,
         };
         match kind {
@@ -525,6 +535,19 @@ impl State {
                 let (key, cleaned): (u64, Vec<(i64, i64)>) = postcard::from_bytes(value)?;
                 if let Some(partition) = state.partitions.get_mut(&key) {
                     partition.cleaned = cleaned.into();
+                }
+            }
+            Some(&RAW_VIEW) => {
+                let (id, view): (TopicId, RawView) = postcard::from_bytes(value)?;
+                if let Some(topic) = state.topics.get_mut(&id) {
+                    topic.raw = Some(Box::new(view));
+                }
+                state.name_raw(id);
+            }
+            Some(&RAW_LOG) => {
+                let (key, raw): (u64, RawLog) = postcard::from_bytes(value)?;
+                if let Some(partition) = state.partitions.get_mut(&key) {
+                    partition.raw = Some(Box::new(raw));
                 }
             }
             Some(&DELAYED) => {

@@ -3,6 +3,7 @@
 use crate::api::*;
 use crate::state::changes::Mark;
 use crate::state::rare::Rare;
+use crate::state::raw::{RawLog, RawView};
 use crate::state::transactions::PartitionTransactions;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
@@ -18,6 +19,9 @@ pub(crate) struct Topic {
     pub(crate) partitions: SmallVec<[u64; 2]>,
     pub(crate) settings: Rare<LogSettings>,
     pub(crate) provisional: bool,
+    /// Its raw view, if it has one. Saved beside it.
+    #[serde(skip)]
+    pub(crate) raw: Option<Box<RawView>>,
     #[serde(skip)]
     pub(crate) mark: Mark,
 }
@@ -60,6 +64,9 @@ pub(crate) struct Partition {
     /// Transactions, where there were any. Saved beside it.
     #[serde(skip)]
     pub(crate) transactions: Option<Box<PartitionTransactions>>,
+    /// Its raw view, if it has one. Saved beside it.
+    #[serde(skip)]
+    pub(crate) raw: Option<Box<RawLog>>,
     #[serde(skip)]
     pub(crate) mark: Mark,
 }
@@ -125,6 +132,7 @@ impl Partition {
             linked: false,
             waiters: Rare::default(),
             transactions: None,
+            raw: None,
             mark: Mark::default(),
         }
     }
@@ -195,50 +203,22 @@ impl Partition {
 
     /// Notes that a batch of this size lies in this file.
     pub(crate) fn stored_in(&mut self, file: u32, base_offset: i64, bytes: u64, timestamp: i64) {
-        match self.spans.last_mut() {
-            Some(span) if span.file == file => {
-                span.bytes += bytes;
-                span.max_timestamp = span.max_timestamp.max(timestamp);
-            }
-            _ => self.spans.push(Span {
-                file,
-                first_offset: base_offset,
-                bytes,
-                max_timestamp: timestamp,
-            }),
+        note(&mut self.spans, file, base_offset, bytes, timestamp);
+        if let Some(raw) = &mut self.raw {
+            note(&mut raw.spans, file, base_offset, bytes, timestamp);
         }
     }
 
     /// The files that a read from this offset on begins with.
     pub(crate) fn files_from(&self, offset: i64) -> Vec<u32> {
-        let after = self
-            .spans
-            .partition_point(|span| span.first_offset <= offset);
-        let spans = self.spans.iter().skip(after.saturating_sub(1));
-        spans.take(FILES_MAX).map(|span| span.file).collect()
-    }
-
-    /// The first file with a record of this time or later.
-    pub(crate) fn files_since(&self, time_ms: i64) -> Vec<u32> {
-        let mut spans = self.spans.iter();
-        let first = spans.find(|span| span.max_timestamp >= time_ms);
-        first.map(|span| span.file).into_iter().collect()
+        Span::files_from(&self.spans, offset)
     }
 
     /// The log starts here from now on.
     pub(crate) fn start_at(&mut self, offset: i64) {
         self.log_start = self.log_start.max(offset);
         self.forget_aborted(offset);
-        let passed = |pair: &[Span]| pair.get(1).is_some_and(|next| next.first_offset <= offset);
-        let dead = self
-            .spans
-            .windows(2)
-            .take_while(|pair| passed(pair))
-            .count();
-        self.spans.drain(..dead);
-        if self.log_start >= self.next_offset {
-            self.spans.clear();
-        }
+        drop_passed(&mut self.spans, self.log_start, self.next_offset);
     }
 
     /// Notes that keys were compacted below this offset.
@@ -256,6 +236,41 @@ impl Partition {
         self.epochs
             .get(after.checked_sub(1)?)
             .map(|(epoch, _)| *epoch)
+    }
+}
+
+impl Span {
+    /// The files that a read from this offset on begins with.
+    pub(crate) fn files_from(spans: &[Self], offset: i64) -> Vec<u32> {
+        let after = spans.partition_point(|span| span.first_offset <= offset);
+        let spans = spans.iter().skip(after.saturating_sub(1));
+        spans.take(FILES_MAX).map(|span| span.file).collect()
+    }
+}
+
+/// Notes that a batch of this size lies in this file.
+fn note(spans: &mut SmallVec<[Span; 1]>, file: u32, base_offset: i64, bytes: u64, timestamp: i64) {
+    match spans.last_mut() {
+        Some(span) if span.file == file => {
+            span.bytes += bytes;
+            span.max_timestamp = span.max_timestamp.max(timestamp);
+        }
+        _ => spans.push(Span {
+            file,
+            first_offset: base_offset,
+            bytes,
+            max_timestamp: timestamp,
+        }),
+    }
+}
+
+/// Files that lie before a log's start are none of its any more.
+pub(crate) fn drop_passed(spans: &mut SmallVec<[Span; 1]>, offset: i64, next_offset: i64) {
+    let passed = |pair: &[Span]| pair.get(1).is_some_and(|next| next.first_offset <= offset);
+    let dead = spans.windows(2).take_while(|pair| passed(pair)).count();
+    spans.drain(..dead);
+    if offset >= next_offset {
+        spans.clear();
     }
 }
 

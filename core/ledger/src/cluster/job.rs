@@ -1,6 +1,6 @@
 //! Clustering some files: plan by their footers, write what lives in order, swap.
 
-use super::{Clusters, damaged, file_path};
+use super::{Clusters, Ends, damaged, file_path, holds_copies, reach};
 use crate::env::File;
 use crate::format::{self, Entry, FileHeader, Footer, SECTOR};
 use crate::frame::{Section, ShardId};
@@ -51,6 +51,8 @@ pub struct Clustering {
     stage: Stage,
     output: Option<Output>,
     done: Vec<(u32, ShelfFile, u64)>,
+    /// Up to where copies were written.
+    copied: Ends,
     swapped: bool,
 }
 
@@ -97,6 +99,7 @@ impl Clustering {
             stage: Stage::Study(study),
             output: None,
             done: Vec::new(),
+            copied: Ends::new(),
             swapped: false,
         })
     }
@@ -130,7 +133,7 @@ impl Clustering {
                 // Whatever becomes of it, the new files may count from now on.
                 self.swapped = true;
                 let done = std::mem::take(&mut self.done);
-                self.clusters.commit(&self.away, done)?;
+                self.clusters.commit(&self.away, done, &self.copied)?;
             }
             Stage::Over => {}
         }
@@ -207,6 +210,9 @@ impl Clustering {
                 judge.rewrite(entry.shard, &plan, section)?
             };
             if let Some(section) = section {
+                if holds_copies(section.partition) {
+                    reach(&mut self.copied, section.partition, entry.end());
+                }
                 self.put(entry.shard, &section)?;
             }
         }

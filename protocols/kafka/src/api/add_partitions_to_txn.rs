@@ -93,7 +93,7 @@ impl Exchange for AddPartitionsToTxn {
                 let codes = each.iter().map(|result| match result {
                     Ok(()) if all => 0,
                     Ok(()) => ResponseError::OperationNotAttempted.code(),
-                    Err(refusal) => rescue::refusal(refusal).code(),
+                    Err(refusal) => rescue::write(refusal).code(),
                 });
                 self.fill(codes);
             }

@@ -139,6 +139,7 @@ impl DescribeConfigs {
             setting.kind,
             setting.documentation,
         )
+        .with_read_only(info.raw_of.is_some())
         .with_config_source(source as i8)
         .with_synonyms(synonyms)
     }

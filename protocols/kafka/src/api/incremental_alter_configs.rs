@@ -5,7 +5,7 @@ use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsRes
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 use omnilog_auth::Operation;
-use omnilog_broker::{Command, LogSettings, Reply, TopicInfo, TopicRef};
+use omnilog_broker::{Command, LogSettings, Refusal, Reply, TopicInfo, TopicRef};
 use omnilog_wire::ConnectionError;
 
 use super::describe_configs::TOPIC;
@@ -119,6 +119,11 @@ impl Exchange for IncrementalAlterConfigs {
         match described {
             None => {}
             Some(Err(refusal)) => {
+                slot.error_code = topic_error(&refusal, false).code();
+                slot.error_message = Some(text(refusal.to_string()));
+            }
+            Some(Ok(info)) if info.raw_of.is_some() => {
+                let refusal = Refusal::ReadOnly(info.name);
                 slot.error_code = topic_error(&refusal, false).code();
                 slot.error_message = Some(text(refusal.to_string()));
             }

@@ -259,7 +259,7 @@ fn described(
     let node = call.node();
     let partitions = (0..info.partitions).map(|index| partition(index, info.leader_epoch, node));
     let operations = if with_operations {
-        of_topic(call, &info.name)
+        of_topic(call, info)
     } else {
         NOT_ASKED
     };

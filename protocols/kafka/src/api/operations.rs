@@ -1,6 +1,7 @@
 //! The bits of "authorized operations" in Metadata, DescribeCluster and DescribeGroups (KIP-430).
 
 use omnilog_auth::{Operation, Resource};
+use omnilog_broker::TopicInfo;
 
 use super::Call;
 
@@ -18,10 +19,18 @@ const ALTER_CONFIGS: i32 = 1 << 11;
 const IDEMPOTENT_WRITE: i32 = 1 << 12;
 
 /// What the client may do to a topic.
-pub(super) fn of_topic(call: &Call<'_>, name: &[u8]) -> i32 {
+pub(super) fn of_topic(call: &Call<'_>, topic: &TopicInfo) -> i32 {
+    let name = &topic.name;
     let mut bits = 0;
     if call.may(Operation::Read, name) {
         bits |= READ | DESCRIBE;
+    }
+    if topic.raw_of.is_some() {
+        return if bits == 0 {
+            0
+        } else {
+            bits | DESCRIBE_CONFIGS
+        };
     }
     if call.may(Operation::Write, name) {
         bits |= WRITE | DESCRIBE;

@@ -10,9 +10,7 @@ use omnilog_wire::ConnectionError;
 use uuid::Uuid;
 
 use super::named::{Named, with_names};
-use super::{
-    Answer, Begun, Call, Exchange, Progress, name_of, topic_error, topic_id_ref, unexpected,
-};
+use super::{Answer, Begun, Call, Exchange, Progress, name_of, topic_id_ref, unexpected};
 use crate::codec::{
     ProduceReply, ProduceReplyPartition, ProduceReplyTopic, ProduceRequest, ProduceTopic,
 };
@@ -186,9 +184,9 @@ impl Produce {
             },
             Ok(other) => return Err(unexpected(&Answer::Broker(Ok(other)))),
             Err(refusal) => {
-                let error = match self.by_id {
-                    true => call.id_error(topic.topic_id, &refusal),
-                    false => topic_error(&refusal, false),
+                let error = match &refusal {
+                    Refusal::NotFound(..) if self.by_id => call.id_error(topic.topic_id, &refusal),
+                    no => rescue::write(no),
                 };
                 failed(slot.index, error, Some(refusal.to_string()))
             }

@@ -122,6 +122,10 @@ settings! {
         "With links: the log keeps what queues and sessions have not read, whatever the retention; a full disk refuses producers.";
     "omnilog.path.template" String "omnilog.path.template" = "" []
         "Which path a record has by its key, for MQTT and AMQP: fixed when the topic is created.";
+    "omnilog.raw.retention.bytes" Long "omnilog.raw.retention.bytes" = "-1" []
+        "How many bytes of a partition the raw view of a compacted topic keeps; -1 for no limit.";
+    "omnilog.raw.retention.ms" Long "omnilog.raw.retention.ms" = "0" []
+        "How long the raw view of a compacted topic, the read-only topic NAME.raw, keeps every record as it was written; -1 for no limit, 0 for no raw view.";
     "omnilog.retain" String "topics.retain_latest" = "none" ["none" "latest"]
         "With latest: the last record of each key that Kafka clients write is the retained message of its path for MQTT.";
     "preallocate" Boolean "log.preallocate" = "false" []

@@ -166,7 +166,8 @@ impl CompactionJob {
         let (mut clean, mut dirty, mut entries) = (0, 0, 0);
         let mut oldest = i64::MAX;
         let mut until = log.log_start;
-        let (from, limit) = (log.log_start, log.until);
+        // What lies before the log's start and was not copied yet is copied with the rest.
+        let (from, limit) = (log.log_start.min(log.raw_from), log.until);
         let range = LogRange::anywhere(log.partition, from, limit);
         self.clusters.visit(range, &mut |file, entry| {
             let end = entry.base_offset + i64::from(entry.last_delta) + 1;
@@ -174,7 +175,9 @@ impl CompactionJob {
             if !(may.contains(&file) || is_clustered(file)) || end > limit {
                 return false;
             }
-            if entry.base_offset >= log.cleaned {
+            if end <= log.log_start {
+                // It costs nothing but a place among the copies.
+            } else if entry.base_offset >= log.cleaned {
                 if log.lag_ms_min > 0 && young {
                     return false;
                 }

@@ -4,10 +4,11 @@ use crate::api::{Envelope, StoredBatch};
 use crate::sequence_set::SequenceSet;
 use crate::shard::compaction::any;
 use crate::shard::compaction::keys::Cleaning;
+use crate::shard::compaction::views::Views;
 use crate::state::IdMap;
 use bytes::Bytes;
 use omnilog_ledger::format::Entry;
-use omnilog_ledger::{Judge, Plan, Section, ShardId};
+use omnilog_ledger::{Judge, Plan, Section, ShardId, holds_copies};
 use omnilog_record::{HEADER_BYTES, RecordBatch};
 use std::io;
 
@@ -24,6 +25,8 @@ pub(crate) struct Facts {
     pub(super) held: SequenceSet,
     /// Logs that keys are to be compacted in.
     pub(super) cleanings: Vec<Cleaning>,
+    /// Raw views of logs.
+    pub(super) views: Views,
 }
 
 impl Facts {
@@ -34,6 +37,7 @@ impl Facts {
             logs: IdMap::default(),
             held: SequenceSet::default(),
             cleanings: Vec::new(),
+            views: Views::default(),
         }
     }
 
@@ -68,8 +72,15 @@ impl Facts {
 
 impl Judge for Facts {
     fn weigh(&mut self, entry: &Entry) -> u32 {
-        if entry.shard != self.shard || self.log_live(entry) {
+        if entry.shard != self.shard || self.log_live(entry) || self.views.want(entry) {
             return entry.length;
+        }
+        if holds_copies(entry.partition) {
+            return if self.views.keep(entry) {
+                entry.length
+            } else {
+                0
+            };
         }
         let records = u64::from(entry.last_delta) + 1;
         let live = u64::from(entry.length) * self.held_of(entry) / records;
@@ -82,6 +93,23 @@ impl Judge for Facts {
             whole: true,
         };
         if entry.shard != self.shard {
+            places.push(plan);
+            return;
+        }
+        if holds_copies(entry.partition) {
+            places.extend(self.views.keep(entry).then_some(plan));
+            return;
+        }
+        let until = self
+            .cleaning(entry)
+            .and_then(|at| self.cleanings.get(at))
+            .map_or(i64::MIN, |cleaning| cleaning.until);
+        if let Some(copies) = self.views.copy_to(entry, until) {
+            places.push(Plan {
+                partition: copies,
+                whole: true,
+            });
+        } else if self.views.want(entry) {
             places.push(plan);
             return;
         }

@@ -35,6 +35,8 @@ pub(crate) struct Cleaning {
     pub(super) lag_ms_min: i64,
     /// A record that is as old makes the log be cleaned, however little of it is dirty.
     pub(super) lag_ms_max: i64,
+    /// From here on batches are those of the log's raw view, and copied before they are cleaned.
+    pub(super) raw_from: i64,
     /// A tombstone stays this long after it was cleaned first.
     tombstone_ms: i64,
     /// Offsets up to which it was cleaned, and when.
@@ -74,6 +76,7 @@ impl Cleaning {
             ratio: ratio.unwrap_or(0.5),
             lag_ms_min: number(settings, "min.compaction.lag.ms").unwrap_or(0),
             lag_ms_max: number(settings, "max.compaction.lag.ms").unwrap_or(i64::MAX),
+            raw_from: i64::MAX,
             tombstone_ms: number(settings, "delete.retention.ms").unwrap_or(DAY_MS),
             points: (*partition.cleaned).clone(),
             aborted: partition.aborted().to_vec(),

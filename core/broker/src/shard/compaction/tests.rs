@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod raw;
 mod transactions;
 
 const FILE: u64 = 64 << 10;

@@ -5,7 +5,7 @@ use crate::event::Event;
 use crate::state::State;
 use crate::state::changes::Named;
 use crate::state::partition::{Partition, Topic};
-use crate::state::transactions::Transactional;
+use crate::state::raw::RawView;
 use crate::template::PathTemplate;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -50,6 +50,7 @@ impl State {
                     partitions: keys.into_iter().collect(),
                     settings: settings.clone().into(),
                     provisional: *provisional,
+                    raw: None,
                     mark: Default::default(),
                 };
                 self.changes.touch(&mut made);
@@ -99,7 +100,36 @@ impl State {
                     names.made_by(principal, *topic);
                 }
             }
+            Event::RawViewed {
+                topic,
+                view,
+                uuid,
+                logs,
+            } => {
+                let view = RawView {
+                    id: *view,
+                    uuid: *uuid,
+                };
+                self.raw_viewed(*topic, &view, logs);
+            }
+            Event::RawViewDropped { topic } => self.raw_dropped(*topic),
+            Event::RawStartMoved {
+                partition,
+                offset,
+                bytes,
+            } => {
+                if let Some((raw, next_offset)) = self.raw_log_mut(*partition) {
+                    if *bytes > 0
+                        && let Some(span) = raw.spans.first_mut()
+                    {
+                        span.first_offset = span.first_offset.max(*offset);
+                        span.bytes = span.bytes.saturating_sub(*bytes);
+                    }
+                    raw.start_at(*offset, next_offset);
+                }
+            }
             Event::TopicDeleted { topic } => {
+                self.raw_dropped(*topic);
                 self.touch_topic_users(*topic);
                 let Some(topic) = self.topics.get_mut(topic) else {
                     return;
@@ -150,18 +180,12 @@ impl State {
                 names.topics.remove(&topic.name);
                 names.topic_uuids.remove(&topic.uuid);
                 names.routes.touch(&topic.name);
-                for group in names.groups.values_mut() {
-                    group.offsets.retain(|(of, _), _| *of != topic.id);
-                }
-                Self::forget_pending(&mut names.transactions, &|_, of| of == topic.id);
+                names.forget_positions(topic.id);
                 for known in names.transactions.values_mut() {
                     known
                         .partitions
                         .retain(|key| !topic.partitions.contains(key));
                 }
-                names
-                    .groups
-                    .retain(|_, group| group.state.is_some() || !group.offsets.is_empty());
             }
             Event::LogStartMoved { partition, offset } => {
                 self.touch_partition(*partition);
@@ -204,36 +228,7 @@ impl State {
 
     /// Groups and transactions forget a topic that goes.
     fn touch_topic_users(&mut self, topic: TopicId) {
-        let Some(known) = self.topics.get(&topic) else {
-            return;
-        };
-        let Some(names) = self.namespace(known.namespace) else {
-            return;
-        };
-        let id = names.id;
-        let mut users: Vec<Named> = names
-            .groups
-            .iter()
-            .filter(|(_, group)| {
-                group.offsets.keys().any(|(of, _)| *of == topic)
-                    || group.state.is_none() && group.offsets.is_empty()
-            })
-            .map(|(name, _)| Named::Group(id, name.clone()))
-            .collect();
-        let uses = |transactional: &Transactional| {
-            let partitions = &transactional.partitions;
-            let mut pending = transactional.groups.values().flat_map(|group| group.keys());
-            known.partitions.iter().any(|key| partitions.contains(key))
-                || pending.any(|(of, _)| *of == topic)
-        };
-        users.extend(
-            names
-                .transactions
-                .iter()
-                .filter(|(_, transactional)| uses(transactional))
-                .map(|(name, _)| Named::Transactional(id, name.clone())),
-        );
-        for user in users {
+        for user in self.users_of(topic, topic) {
             self.touch(user);
         }
     }

@@ -212,6 +212,7 @@ pub(super) fn info(name: &[u8], partitions: u32) -> TopicInfo {
         settings: Default::default(),
         provisional: false,
         path_template: None,
+        raw_of: None,
         leader_epoch: 7,
     }
 }

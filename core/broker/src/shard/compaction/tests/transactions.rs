@@ -4,7 +4,7 @@ use super::*;
 use crate::state::partition::Partition;
 
 impl Bench {
-    fn init(&mut self, id: &'static str) -> Transactor {
+    pub(super) fn init(&mut self, id: &'static str) -> Transactor {
         let id = Name::from_static(id.as_bytes());
         let init = InitTransactions {
             id: id.clone(),
@@ -22,7 +22,12 @@ impl Bench {
     }
 
     /// Writes these records in a transaction, and leaves it open.
-    fn transact(&mut self, who: &Transactor, sequence: i32, records: &[(&str, Option<&str>)]) {
+    pub(super) fn transact(
+        &mut self,
+        who: &Transactor,
+        sequence: i32,
+        records: &[(&str, Option<&str>)],
+    ) {
         let partitions = Enlist::Partitions(vec![(Name::from_static(b"table"), 0)]);
         self.ask(Command::Enlist(who.clone(), partitions)).unwrap();
         let options = BatchOptions {
@@ -43,7 +48,7 @@ impl Bench {
         self.ask(Command::Append(append)).unwrap();
     }
 
-    fn end(&mut self, who: &Transactor, commit: bool) {
+    pub(super) fn end(&mut self, who: &Transactor, commit: bool) {
         let end = Command::EndTransaction(who.clone(), commit);
         self.ask(end).unwrap();
     }
