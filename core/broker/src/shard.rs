@@ -182,11 +182,27 @@ pub(crate) struct Shard {
     /// Sees the state as of each frame.
     #[cfg(test)]
     pub(crate) witness: Option<Witness>,
+    /// Sees each frame before it is written.
+    #[cfg(test)]
+    pub(crate) inspector: Option<Inspector>,
 }
 
 /// Sees the state as of a frame.
 #[cfg(test)]
 pub(crate) type Witness = Box<dyn FnMut(Lsn, &State) + Send>;
+
+/// Sees a frame, and the state as of it.
+#[cfg(test)]
+pub(crate) type Inspector = Box<dyn FnMut(&Written<'_>, &State) + Send>;
+
+/// A frame that is about to be written.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Written<'a> {
+    pub(crate) decision: &'a [u8],
+    pub(crate) sections: &'a [Section],
+    pub(crate) stored: &'a [Arc<StoredBatch>],
+}
 
 impl std::fmt::Debug for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -18,6 +18,7 @@ mod delays;
 mod ends;
 mod facts;
 mod finish;
+mod frames;
 mod gaps;
 mod kafka;
 mod life;

@@ -11,7 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-const SECTOR: usize = 512;
+/// What is written as a whole or not at all. Smaller than a real disk's, as the frames of simulations are smaller than
+/// real ones: a loss of power may leave any of them as the last.
+const SECTOR: usize = 64;
+/// But for a file's header, which is one sector of a real disk.
+const HEADER: usize = 512;
 const DISK_FULL: i32 = 28;
 const IO_ERROR: i32 = 5;
 
@@ -146,8 +150,8 @@ impl SimFiles {
         (env, clock)
     }
 
-    /// Power is lost: of what was not synced, each sector is kept or lost on its own, of the directories' changes the
-    /// first few are kept. Open handles fail from now on.
+    /// Power is lost: of what was not synced in a file, each sector is kept or lost on its own, or all before some place
+    /// is kept and nothing behind it; of the directories' changes the first few are kept. Open handles fail from now on.
     pub fn lose_power(&self) {
         let mut disk = self.0.lock();
         let disk = &mut *disk;
@@ -166,12 +170,22 @@ impl SimFiles {
         disk.inodes.retain(|inode, _| named.contains(inode));
         for inode in disk.inodes.values_mut() {
             let mut after = inode.durable.clone();
-            if disk.random.random_bool(0.5) {
+            let dirty = std::mem::take(&mut inode.dirty);
+            let in_order = disk.random.random_bool(0.7);
+            let cut = disk.random.random_range(0..=dirty.len());
+            if in_order || disk.random.random_bool(0.5) {
                 after.resize(inode.now.len(), 0);
             }
-            for sector in std::mem::take(&mut inode.dirty) {
-                let keep = disk.random.random_bool(0.5);
+            let header = disk.random.random_bool(0.5);
+            for (number, sector) in dirty.into_iter().enumerate() {
                 let start = sector * SECTOR;
+                let keep = if start < HEADER {
+                    header
+                } else if in_order {
+                    number < cut
+                } else {
+                    disk.random.random_bool(0.5)
+                };
                 let end = (start + SECTOR).min(inode.now.len()).min(after.len());
                 if keep
                     && let (Some(to), Some(from)) =

@@ -49,6 +49,15 @@ impl Shard {
             sections: std::mem::take(&mut self.sections),
             stored: std::mem::take(&mut self.stored),
         };
+        #[cfg(test)]
+        if let Some(inspector) = &mut self.inspector {
+            let written = crate::shard::Written {
+                decision: &frame.decision,
+                sections: &frame.sections,
+                stored: &frame.stored,
+            };
+            inspector(&written, &self.state);
+        }
         let held = if self.held.any() {
             Some(frame)
         } else {

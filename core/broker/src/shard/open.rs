@@ -187,6 +187,8 @@ impl Shard {
             in_one_frame: false,
             #[cfg(test)]
             witness: None,
+            #[cfg(test)]
+            inspector: None,
         };
         shard.begin_epoch(recovery.clean());
         Ok((

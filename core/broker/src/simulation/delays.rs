@@ -13,7 +13,7 @@ pub(super) const DELAYED: &str = "delayed";
 pub(super) const FLEETING: &str = "fleeting";
 /// Their exchanges.
 const LATER: &str = "later";
-const PASSING: &str = "passing-by";
+pub(super) const PASSING: &str = "passing-by";
 
 /// The longest wait.
 const DELAY_MS_MAX: i64 = 8000;

@@ -14,7 +14,7 @@ const DEAD: &str = "dead";
 /// Queues whose entries end, each in its own way.
 pub(super) const SHORT: &str = "short";
 pub(super) const SLIM: &str = "slim";
-const STRICT: &str = "strict";
+pub(super) const STRICT: &str = "strict";
 const FULL: &str = "full";
 pub(super) const BRIEF: &str = "brief";
 pub(super) const TRIED: &str = "tried";
@@ -81,6 +81,8 @@ pub(super) struct Ends {
     queues: BTreeMap<QueueId, &'static str>,
     /// Dead letters that were seen: of which queue and message, and which entry they are.
     letters: BTreeMap<(&'static str, u64), EntryId>,
+    /// What was consumed, for sure: no dead letter.
+    consumed: BTreeSet<(&'static str, EntryId)>,
     /// Refused by a queue, without a dead letter.
     refused: BTreeSet<u64>,
     /// When a message was sent, and when it was published.
@@ -213,6 +215,13 @@ impl World {
         name.is_none_or(|name| !ENDING.contains(name))
     }
 
+    /// An entry was consumed, and that is durable.
+    pub(super) fn consumed(&mut self, queue: QueueId, entry: EntryId) {
+        if let Some(name) = self.facts.followed.get(&queue) {
+            self.facts.ends.consumed.insert((name, entry));
+        }
+    }
+
     /// A delivery has been read.
     pub(super) fn check_ending(&mut self, delivery: &Delivery, id: Option<u64>) {
         let Some(id) = id else { return };
@@ -287,6 +296,12 @@ impl World {
             other.is_none_or(|other| other == entry),
             "{from}: {id} is twice among the dead letters: {other:?} and {entry}"
         );
+        if let Some(entry) = self.facts.entry_of(from, id) {
+            assert!(
+                !self.facts.ends.consumed.contains(&(from, entry)),
+                "{from}: {id} was consumed, and is a dead letter"
+            );
+        }
         self.facts.ended(from, id);
     }
 

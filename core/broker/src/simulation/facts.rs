@@ -355,6 +355,12 @@ impl Facts {
         self.entries.get(&queue).into_iter().flatten()
     }
 
+    /// Which entry of a queue a message is, if it was seen.
+    pub(super) fn entry_of(&self, name: &'static str, id: u64) -> Option<EntryId> {
+        let mut queues = self.followed.iter().filter(|(_, known)| **known == name);
+        queues.find_map(|(queue, _)| self.messages.get(&(*queue, id)).copied())
+    }
+
     /// Was a message settled or excused in a queue?
     pub(super) fn may_be_missing(&self, queue: &'static str, id: u64) -> bool {
         self.tried.contains(&(queue, id))

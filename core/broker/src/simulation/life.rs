@@ -3,7 +3,8 @@
 use crate::api::*;
 use crate::link::LinkJob;
 use crate::server::{Input, Parcel, read_message};
-use crate::shard::Shard;
+use crate::shard::{Shard, Written};
+use crate::simulation::frames::Frames;
 use crate::simulation::modes::delivered_entry;
 use crate::simulation::peer::Ask;
 use crate::simulation::view::{View, difference, view};
@@ -25,6 +26,8 @@ pub(super) struct Witnessed {
     /// The last frame of each start of this run.
     pub(super) found: Vec<Lsn>,
     views: Arc<Mutex<BTreeMap<Lsn, View>>>,
+    /// The frames that this run has written.
+    frames: Arc<Mutex<Frames>>,
 }
 
 /// From a start to the stop or crash after it.
@@ -144,6 +147,13 @@ impl World {
         let views = self.witnessed.views.clone();
         if later.contains(&shard.head) {
             views.lock().insert(shard.head, view(&shard.state, files));
+        }
+        if self.witnessed.wanted.is_empty() {
+            self.witnessed.frames.lock().started(&shard.state);
+            let frames = self.witnessed.frames.clone();
+            let inspect =
+                move |frame: &Written<'_>, state: &State| frames.lock().written(frame, state);
+            shard.inspector = Some(Box::new(inspect));
         }
         if !later.is_empty() {
             shard.witness = Some(Box::new(move |lsn, state| {

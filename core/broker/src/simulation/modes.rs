@@ -2,12 +2,14 @@
 
 use crate::api::*;
 use crate::server::Parcel;
+use crate::shard::Shard;
 use crate::simulation::ends::BRIEF;
 use crate::simulation::facts::{KEYED, RANKED, SESSION};
 use crate::simulation::retries::{IN_TURN, LATER, TIMELY};
 use crate::simulation::world::World;
 use crate::state::order::{Mode, lane};
-use crate::state::queue::NOBODY;
+use crate::state::queue::{NOBODY, Queue};
+use crate::state::session::OutgoingState;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The entry that a parcel delivers.
@@ -16,6 +18,32 @@ pub(super) fn delivered_entry(parcel: &Parcel) -> Option<(QueueId, EntryId)> {
         Parcel::Delivery(delivery) => Some((delivery.queue, delivery.entry)),
         Parcel::ColdDelivery(delivery, _) => Some((delivery.queue, delivery.entry)),
         _ => None,
+    }
+}
+
+/// What a shared subscription's queue has given to somebody is with a session that is served by it, or was begun at
+/// QoS 2 by a session that is there.
+fn check_holders(shard: &Shard, queue: &Queue) {
+    let served = |client| {
+        let mut all = queue.consumers.iter();
+        all.any(|consumer| consumer.client == client)
+    };
+    for (entry, lease) in &queue.leases {
+        let begun = || {
+            let mut sessions = shard.state.sessions.values();
+            sessions.any(|session| {
+                let mut flights = session.outgoing.iter();
+                flights.any(|(_, state)| *state == OutgoingState::Published(queue.id, *entry))
+            })
+        };
+        assert!(
+            lease.client != NOBODY && served(lease.client)
+                || begun()
+                || shard.exhuming.contains_key(&queue.id),
+            "{:?}: {entry} is with {:?}, who is not there",
+            queue.declared.name,
+            lease.client
+        );
     }
 }
 
@@ -42,6 +70,9 @@ impl World {
                     .filter(|who| queue.consumers.get(who).is_some())
                     .collect();
                 assert!(serving.len() < 2, "{name}: {serving:?} are served at once");
+            }
+            if queue.kind == QueueKind::Shared {
+                check_holders(shard, queue);
             }
             if queue.mode == Mode::KeyShared {
                 let mut holders = BTreeMap::new();

@@ -39,6 +39,8 @@ pub(super) enum Ask {
     PublishOnce(u16, u64),
     Retain(Name, usize),
     Settle(Vec<(QueueId, EntryId)>),
+    /// They were consumed.
+    Consumed(Vec<(QueueId, EntryId)>),
     /// They come back to their queues.
     Return(Vec<(QueueId, EntryId)>),
     Follow(&'static str),
@@ -340,6 +342,12 @@ impl World {
                     self.facts.settled(queue, entry);
                 }
             }
+            (Ask::Consumed(entries), Ok(_)) => {
+                for (queue, entry) in entries {
+                    self.facts.settled(queue, entry);
+                    self.consumed(queue, entry);
+                }
+            }
             (Ask::Return(entries), Ok(_)) => self.facts.returned(&entries),
             (Ask::Follow(name), Ok(Reply::Queue(info))) => {
                 self.facts.followed.insert(info.queue, name);
@@ -470,6 +478,13 @@ impl World {
                 }
             }
         }
+        let consumes = settlement == Settlement::Ack;
+        if consumes && self.peers[at].draining {
+            // Nothing is lost any more.
+            for (queue, entry) in &entries {
+                self.consumed(*queue, *entry);
+            }
+        }
         let command = Command::Settle(Settle {
             entries: entries.clone(),
             settlement,
@@ -477,6 +492,7 @@ impl World {
         match (asks, back) {
             (false, _) => self.tell(at, command),
             (true, true) => self.ask(at, Ask::Return(entries), command),
+            (true, false) if consumes => self.ask(at, Ask::Consumed(entries), command),
             (true, false) => self.ask(at, Ask::Settle(entries), command),
         }
     }
