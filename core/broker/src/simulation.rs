@@ -29,6 +29,7 @@ mod modes;
 mod mqtt;
 mod peer;
 mod placed;
+mod raw;
 mod retries;
 mod tables;
 mod transactions;

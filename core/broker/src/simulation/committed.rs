@@ -128,7 +128,7 @@ fn check_position(facts: &Facts, index: usize, found: Option<i64>) {
 }
 
 /// What a client makes of a fetch: offsets and messages, without those that were aborted, and how far it came.
-fn committed(fetched: &Fetched, from: i64) -> (BTreeMap<i64, u64>, i64) {
+pub(super) fn committed(fetched: &Fetched, from: i64) -> (BTreeMap<i64, u64>, i64) {
     let mut coming = fetched.aborted.iter().peekable();
     let mut aborted: BTreeSet<i64> = BTreeSet::new();
     let mut seen = BTreeMap::new();

@@ -43,6 +43,8 @@ pub(super) struct Facts {
     compacted: BTreeMap<i64, u64>,
     /// How far the last fetch came.
     pub(super) read_end: i64,
+    /// The same of the raw view.
+    pub(super) raw_end: i64,
     /// Followed queues and their incarnations.
     pub(super) followed: BTreeMap<QueueId, &'static str>,
     /// Which message an entry is, once it was seen.

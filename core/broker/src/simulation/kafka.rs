@@ -44,7 +44,10 @@ impl World {
         };
         let table = LogSettings {
             cleanup: Some(CleanupPolicy::Compact),
-            others: vec![("min.cleanable.dirty.ratio".to_owned(), "0.1".to_owned())],
+            others: [("min.cleanable.dirty.ratio".to_owned(), "0.1".to_owned())]
+                .into_iter()
+                .chain(self.raw_settings())
+                .collect(),
             ..LogSettings::default()
         };
         let topics = [(LOG, 1, forever), ("window", 2, window), (TABLE, 1, table)];
@@ -106,6 +109,7 @@ impl World {
                 }
                 self.retry(at);
             }
+            12 if self.chance(50) => self.read_raw(at),
             12..15 => {
                 let (name, partition) = [(LOG, 0), ("window", 0), ("window", 1), (TABLE, 0)]
                     [self.random.random_range(0..4)];

@@ -65,6 +65,8 @@ pub(super) enum Ask {
     /// Was it to be committed?
     EndOf(u64, bool),
     FetchCommitted(Name, i32, i64),
+    /// The raw view with these copies, from where; as committed.
+    FetchRaw(u64, i64, bool),
     Assign(u16),
     Received(u16),
     Released(u16),
@@ -302,6 +304,9 @@ impl World {
             ) => self.transactor_answered(at, what, result),
             (Ask::FetchCommitted(topic, partition, from), Ok(Reply::Fetched(parts))) => {
                 self.fetched_committed(&topic, partition, from, parts);
+            }
+            (Ask::FetchRaw(key, from, committed), Ok(Reply::Fetched(parts))) => {
+                self.fetched_raw(key, from, committed, parts);
             }
             (Ask::Commit(index), Ok(_)) => {
                 let before = self.facts.committed;

@@ -86,8 +86,12 @@ impl World {
     }
 
     fn set_retain(&mut self, at: usize, topic: &'static str, latest: bool) {
+        let mut settings = settings(latest);
+        if topic == TABLE {
+            settings.others.extend(self.raw_settings());
+        }
         let topic = TopicRef::Name(Name::from_static(topic.as_bytes()));
-        let command = Command::AlterTopic(topic, settings(latest));
+        let command = Command::AlterTopic(topic, settings);
         self.ask(at, Ask::Whatever, command);
     }
 

@@ -35,6 +35,8 @@ pub(super) struct World {
     pub(super) facts: Facts,
     /// The followed log is kept for ever; else its links may meet gaps.
     pub(super) keeps_log: bool,
+    /// The compacted log has a raw view without end; else one with a window, or none, now and then.
+    pub(super) keeps_raw: bool,
     pub(super) peers: Vec<Peer>,
     next_client: u64,
     pub(super) life: Option<Life>,
@@ -89,6 +91,7 @@ impl World {
             ..BrokerConfig::default()
         };
         let keeps_log = random.random_bool(0.3);
+        let keeps_raw = random.random_bool(0.5);
         let lazy_links = random.random_bool(0.3);
         let jumps = random.random_bool(0.3);
         if random.random_bool(0.5) {
@@ -108,6 +111,7 @@ impl World {
             harmed: false,
             facts: Facts::default(),
             keeps_log,
+            keeps_raw,
             peers: Vec::new(),
             next_client: 1,
             life: None,

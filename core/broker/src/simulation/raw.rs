@@ -1,0 +1,149 @@
+//! The raw view of the compacted log: it has everything that was acknowledged, from its start on, without a gap, whatever
+//! was cleaned. In half of the worlds it is kept without end; in the others its window is short, or it comes and goes.
+
+use crate::api::*;
+use crate::simulation::committed::committed;
+use crate::simulation::facts::TABLE;
+use crate::simulation::kafka::fetch_of;
+use crate::simulation::messages;
+use crate::simulation::peer::Ask;
+use crate::simulation::world::World;
+use omnilog_record::RecordBatch;
+use rand::RngExt;
+
+/// The raw view of [`TABLE`].
+const RAW: &str = "table.raw";
+
+fn name(name: &'static str) -> Name {
+    Name::from_static(name.as_bytes())
+}
+
+impl World {
+    /// The settings of a raw view, for the compacted log.
+    pub(super) fn raw_settings(&mut self) -> Vec<(String, String)> {
+        let windows = ["-1", "0", "3000", "20000"];
+        let ms = match self.keeps_raw {
+            true => "-1",
+            false => windows[self.random.random_range(0..windows.len())],
+        };
+        let mut settings = vec![(RAW_RETENTION_MS.to_owned(), ms.to_owned())];
+        if !self.keeps_raw && self.chance(30) {
+            settings.push((RAW_RETENTION_BYTES.to_owned(), "3000".to_owned()));
+        }
+        settings
+    }
+
+    /// Which view there is now: the key of its copies, and its start.
+    fn raw_view(&self) -> Option<(u64, i64)> {
+        let state = &self.life.as_ref()?.shard.state;
+        let topic = state.topic(NamespaceId(0), &TopicRef::Name(name(TABLE)))?;
+        let raw = state.partitions[&topic.partitions[0]].raw.as_ref()?;
+        Some((raw.key, raw.log_start))
+    }
+
+    /// A client reads the view from somewhere on.
+    pub(super) fn read_raw(&mut self, at: usize) {
+        let log = self.facts.logged.get(&(name(TABLE), 0));
+        let end = log.and_then(|log| log.last_key_value());
+        let end = end.map_or(0, |(offset, _)| *offset);
+        let from = self.random.random_range(0..=end);
+        let committed = self.chance(40);
+        self.fetch_raw(at, from, committed);
+    }
+
+    fn fetch_raw(&mut self, at: usize, from: i64, committed: bool) {
+        let key = self.raw_view().map_or(0, |(key, _)| key);
+        let fetch = fetch_of(RAW, 0, from, committed);
+        let ask = Ask::FetchRaw(key, from, committed);
+        self.ask(at, ask, Command::Fetch(fetch));
+    }
+
+    /// What a reader of the view got.
+    pub(super) fn fetched_raw(
+        &mut self,
+        key: u64,
+        from: i64,
+        as_committed: bool,
+        parts: Vec<Result<Fetched, Refusal>>,
+    ) {
+        let Some((_, start)) = self.raw_view().filter(|(now, _)| *now == key) else {
+            // Another view, or none, by now.
+            assert!(!self.keeps_raw, "the raw view is gone");
+            return;
+        };
+        assert!(!self.keeps_raw || start == 0, "it begins at {start}");
+        let fetched = match parts.into_iter().next() {
+            Some(Ok(fetched)) => fetched,
+            Some(Err(Refusal::OffsetOutOfRange { .. })) if from < start => return,
+            // It was asked for before it was there.
+            Some(Err(Refusal::NotFound(..))) if !self.keeps_raw => return,
+            other => panic!("the raw view can't be read from {from} on: {other:?}"),
+        };
+        let mut end = from;
+        for bytes in &fetched.batches {
+            let header = *RecordBatch::parse(bytes.clone()).unwrap().header();
+            let base = header.base_offset;
+            assert!(
+                base <= end || base <= start,
+                "the raw view, which begins at {start}, has nothing from {end} to {base}"
+            );
+            assert!(base >= end || end == from, "{base} comes twice");
+            end = end.max(messages::end(bytes));
+            assert!(
+                header.record_count > 0 || end <= start,
+                "the raw view has an empty batch at {base}"
+            );
+        }
+        let first = from.max(start).min(end);
+        let records = if as_committed {
+            let (seen, _) = committed(&fetched, from);
+            for id in seen.values() {
+                self.facts.transactions.check_visible(*id);
+            }
+            seen
+        } else {
+            let batches = fetched.batches.iter();
+            batches.flat_map(messages::fetched).collect()
+        };
+        let all: Vec<(i64, u64)> = records.iter().map(|(at, id)| (*at, *id)).collect();
+        self.facts.fetched(&name(RAW), 0, first, &all, end);
+        if let Some(log) = self.facts.logged.get(&(name(TABLE), 0)) {
+            for (offset, id) in log.range(first..end) {
+                let found = records.get(offset);
+                let must = !as_committed || self.facts.transactions.must_be_visible(*id);
+                assert!(
+                    found == Some(id) || !must && found.is_none(),
+                    "offset {offset} of the raw view, which begins at {start}, is {found:?}, and was acknowledged with {id}"
+                );
+            }
+        }
+        self.facts.raw_end = end;
+    }
+
+    /// At the end all of it is read.
+    pub(super) fn read_whole_raw(&mut self, at: usize) {
+        for committed in [false, true] {
+            let Some((_, start)) = self.raw_view() else {
+                assert!(!self.keeps_raw, "the raw view is gone");
+                return;
+            };
+            let mut from = start;
+            loop {
+                self.facts.raw_end = from;
+                self.fetch_raw(at, from, committed);
+                self.calm();
+                if self.facts.raw_end == from {
+                    break;
+                }
+                from = self.facts.raw_end;
+            }
+            // Its window may have passed what was to be read.
+            let end = self.log_end(TABLE, 0);
+            let start = self.raw_view().map_or(end, |(_, start)| start);
+            assert!(
+                from == end || from < start,
+                "the raw view ends at {from}, and the log at {end}"
+            );
+        }
+    }
+}
