@@ -115,6 +115,12 @@ pub(crate) struct Link {
     pub(crate) reading: bool,
 }
 
+/// A copy of a name that is kept for long. One that shares its bytes keeps a count of who does beside them, and all of
+/// the buffer that it was read in.
+pub(crate) fn apart(name: &[u8]) -> Name {
+    Name::copy_from_slice(name)
+}
+
 impl State {
     /// An empty shard with these namespaces.
     pub(crate) fn new(namespaces: &[Name]) -> Self {

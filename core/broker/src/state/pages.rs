@@ -14,7 +14,7 @@ use crate::state::retained::Kept;
 use crate::state::saved::Saved;
 use crate::state::session::Session;
 use crate::state::transactions::{Aborted, Transactional};
-use crate::state::{Alias, Link, State};
+use crate::state::{Alias, Link, State, apart};
 use crate::template::PathTemplate;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -395,7 +395,7 @@ impl State {
             Some(&TOPIC) => {
                 let topic: Topic = postcard::from_bytes(value)?;
                 if let Some(names) = state.namespace_mut(topic.namespace) {
-                    names.topics.insert(topic.name.clone(), topic.id);
+                    names.topics.insert(apart(&topic.name), topic.id);
                     names.topic_uuids.insert(topic.uuid, topic.id);
                 }
                 state.topics.insert(topic.id, topic);
@@ -596,7 +596,7 @@ impl State {
         if queue.kind == QueueKind::Classic
             && let Some(names) = self.namespace_mut(queue.namespace)
         {
-            names.queues.insert(queue.declared.name.clone(), id);
+            names.queues.insert(apart(&queue.declared.name), id);
         }
         self.queues.insert(id, queue);
         Ok(())
@@ -606,7 +606,7 @@ impl State {
         let subscriptions = session.subscriptions.clone();
         let id = session.id;
         if let Some(names) = self.namespace_mut(session.namespace) {
-            names.sessions.insert(session.client_id.clone(), id);
+            names.sessions.insert(apart(&session.client_id), id);
         }
         let mut bare = session;
         bare.subscriptions.clear();

@@ -4,7 +4,7 @@ use crate::api::*;
 use crate::event::Event;
 use crate::state::changes::Named;
 use crate::state::queue::Queue;
-use crate::state::{Alias, State};
+use crate::state::{Alias, State, apart};
 
 impl State {
     pub(super) fn apply_queue(&mut self, event: &Event) {
@@ -16,7 +16,9 @@ impl State {
                 declared,
             } => {
                 self.next_queue = self.next_queue.max(queue.0 + 1);
-                let mut made = Queue::new(*queue, *namespace, *kind, declared.clone());
+                let mut own = declared.clone();
+                own.name = apart(&declared.name);
+                let mut made = Queue::new(*queue, *namespace, *kind, own);
                 // A queue that is replayed has no consumers and no deliveries of this run.
                 made.suspect_below = 0;
                 self.changes.touch(&mut made);
@@ -25,7 +27,7 @@ impl State {
                     return;
                 };
                 if *kind == QueueKind::Classic {
-                    names.queues.insert(declared.name.clone(), *queue);
+                    names.queues.insert(apart(&declared.name), *queue);
                     names.routes.touch(&declared.name);
                 }
             }

@@ -3,11 +3,11 @@
 use crate::api::*;
 use crate::event::Event;
 use crate::path::queue_of_filter;
-use crate::state::State;
 use crate::state::apply::first_level;
 use crate::state::queue::Queue;
 use crate::state::routes::{PatternKind, Target};
 use crate::state::session::{OutgoingState, Session};
+use crate::state::{State, apart};
 
 impl State {
     pub(super) fn apply_session(&mut self, event: &Event) {
@@ -26,7 +26,7 @@ impl State {
                 let made = || Session {
                     id: *session,
                     namespace: *namespace,
-                    client_id: client_id.clone(),
+                    client_id: apart(client_id),
                     queue: *queue,
                     durable,
                     expiry: *expiry,
@@ -51,7 +51,7 @@ impl State {
                 open.will = will.clone().map(Box::new);
                 open.will_at_ms = None;
                 if let Some(names) = self.namespace_mut(*namespace) {
-                    names.sessions.insert(client_id.clone(), *session);
+                    names.sessions.insert(apart(client_id), *session);
                 }
             }
             Event::SessionClosed {
@@ -92,7 +92,9 @@ impl State {
                 let Some(session) = self.sessions.get_mut(session) else {
                     return;
                 };
-                let before = session.subscriptions.insert(*queue, subscription.clone());
+                let mut own = subscription.clone();
+                own.filter = apart(&subscription.filter);
+                let before = session.subscriptions.insert(*queue, own);
                 let namespace = session.namespace;
                 if let Some((queue, subscription)) = before {
                     self.unsubscribe(namespace, id, queue, &subscription);

@@ -2,10 +2,10 @@
 
 use crate::api::*;
 use crate::event::Event;
-use crate::state::State;
 use crate::state::changes::Named;
 use crate::state::partition::{Partition, Topic};
 use crate::state::raw::RawView;
+use crate::state::{State, apart};
 use crate::template::PathTemplate;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl State {
                 let Some(names) = self.namespace_mut(*namespace) else {
                     return;
                 };
-                names.topics.insert(name.clone(), *topic);
+                names.topics.insert(apart(name), *topic);
                 names.topic_uuids.insert(*uuid, *topic);
                 names.routes.touch(name);
                 let keys: Vec<u64> = (0..u64::from(*partitions))
@@ -46,7 +46,7 @@ impl State {
                     id: *topic,
                     uuid: *uuid,
                     namespace: *namespace,
-                    name: name.clone(),
+                    name: apart(name),
                     partitions: keys.into_iter().collect(),
                     settings: settings.clone().into(),
                     provisional: *provisional,
