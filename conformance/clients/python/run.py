@@ -28,6 +28,7 @@ def main():
     import kafka_transactions  # noqa: F401
     import mapping  # noqa: F401
     import mqtt_paho  # noqa: F401
+    import raw_views  # noqa: F401
     import tables  # noqa: F401
 
     case = CASES.get(args.case)

@@ -2,6 +2,7 @@
 
 use super::{KAFKA, driver, restarted};
 use crate::case::{Case, Client, Context, Run};
+use crate::clients::Verdict;
 use crate::harness::GatewayOptions;
 use crate::raw::kafka as raw;
 use anyhow::ensure;
@@ -59,6 +60,17 @@ pub(super) fn cases() -> Vec<Case> {
         timeout: Duration::from_secs(120),
         run: Run::Own(compacted),
         ..kcat("kcat/compacted", produce_consume)
+    });
+    cases.push(driver("kafka", KAFKA, Client::Python, "raw/read_only"));
+    cases.push(Case {
+        timeout: Duration::from_secs(120),
+        run: Run::Own(raw_view),
+        ..driver(
+            "kafka",
+            KAFKA,
+            Client::Python,
+            "raw/every_record_as_written",
+        )
     });
     cases.push(restarted(
         "kafka",
@@ -168,21 +180,47 @@ fn metadata_and_keys(context: &Context<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// With these a gateway compacts what was written a second ago.
+const COMPACTS_SOON: [&str; 7] = [
+    "journal.file_bytes=1048576",
+    "journal.disk_reserve_bytes=4194304",
+    "journal.disk_low_bytes=8388608",
+    "journal.checkpoint_ms=200",
+    "journal.checkpoint_bytes=65536",
+    "topics.message_bytes_max=200000",
+    "memory.tail_bytes_max=1048576",
+];
+
+/// A compacted topic is read as it was written, before and after it was compacted, and after the gateway was killed.
+fn raw_view(context: &Context<'_>) -> anyhow::Result<()> {
+    let name = "raw/every_record_as_written";
+    let mut gateway = context.start(&GatewayOptions {
+        set: COMPACTS_SOON.map(str::to_owned).to_vec(),
+        ..GatewayOptions::default()
+    })?;
+    for phase in 1..3 {
+        if phase > 1 {
+            gateway.kill()?;
+            gateway.launch()?;
+        }
+        let (target, prefix) = (gateway.target(), &context.prefix);
+        let (client, within) = (Client::Python, Duration::from_secs(100));
+        let verdict = context
+            .clients
+            .drive(client, name, target, prefix, phase, within)?;
+        if let Verdict::Skipped(reason) = verdict {
+            anyhow::bail!("phase {phase} was skipped: {reason}");
+        }
+    }
+    Ok(())
+}
+
 /// A reader of a compacted log comes to its end from any offset, and finds the last record of each key.
 fn compacted(context: &Context<'_>) -> anyhow::Result<()> {
     const KEYS: usize = 10;
     const RECORDS: usize = 2000;
-    let set = [
-        "journal.file_bytes=1048576",
-        "journal.disk_reserve_bytes=4194304",
-        "journal.disk_low_bytes=8388608",
-        "journal.checkpoint_ms=200",
-        "journal.checkpoint_bytes=65536",
-        "topics.message_bytes_max=200000",
-        "memory.tail_bytes_max=1048576",
-    ];
     let gateway = context.start(&GatewayOptions {
-        set: set.map(str::to_owned).to_vec(),
+        set: COMPACTS_SOON.map(str::to_owned).to_vec(),
         ..GatewayOptions::default()
     })?;
     let broker = gateway.target().kafka()?.to_owned();

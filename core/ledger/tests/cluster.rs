@@ -9,7 +9,8 @@ mod support;
 
 use omnilog_ledger::format::Entry;
 use omnilog_ledger::{
-    Clustering, Journal, Judge, LocalJournal, LogRange, Pair, Plan, Section, ShardId, is_clustered,
+    COPIES, Clustering, Journal, Judge, LocalJournal, LogRange, Pair, Plan, Section, ShardId,
+    is_clustered,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -258,4 +259,96 @@ fn a_full_disk_ends_a_job_and_changes_nothing() {
     let mut job = begin(&journal, &chosen);
     while job.step(&mut living, 8000).unwrap() {}
     check(&journal, &living, 100, 2);
+}
+
+/// Copies what ends up to an offset of partition 1 and keeps nothing else of it; all the rest stays.
+struct Copying(i64);
+
+const COPY: u64 = COPIES | 9;
+
+impl Judge for Copying {
+    fn weigh(&mut self, entry: &Entry) -> u32 {
+        entry.length
+    }
+    fn plan(&mut self, entry: &Entry, places: &mut Vec<Plan>) {
+        let copied = entry.partition == 1 && entry.end() <= self.0;
+        places.push(Plan {
+            partition: if copied { COPY } else { entry.partition },
+            whole: true,
+        });
+    }
+    fn rewrite(&mut self, _: ShardId, _: &Plan, section: Section) -> io::Result<Option<Section>> {
+        Ok(Some(section))
+    }
+    fn study(&mut self, _: &Entry, _: &Section) -> io::Result<()> {
+        Ok(())
+    }
+    fn sound(&self, _: &Section) -> bool {
+        true
+    }
+    fn studies(&mut self, _: &Entry) -> bool {
+        false
+    }
+}
+
+#[test]
+fn copies_are_read_in_place_of_what_is_left_as_far_as_they_reach() {
+    let (files, env) = disk(3);
+    let (mut journal, recovery) = open(&env).unwrap();
+    drop(recovery);
+    let mut last = 0;
+    for _ in 0..120 {
+        last = push(&mut journal, 2000);
+        journal.submit().unwrap();
+    }
+    while journal.syncer().step() {}
+    synced(&mut journal).unwrap();
+    checkpoint(&journal, last - 1);
+    checkpoint(&journal, last);
+    let offsets = |journal: &LocalJournal, copies: Option<u64>, from: i64, files: &[u32]| {
+        let range = LogRange {
+            copies,
+            files,
+            ..LogRange::anywhere(1, from, i64::MAX)
+        };
+        let mut found = Vec::new();
+        let reader = journal.reader();
+        reader
+            .walk(range, &mut |entry| {
+                found.push(entry.base_offset);
+                true
+            })
+            .unwrap();
+        found
+    };
+    let all = offsets(&journal, None, 0, &[]);
+    assert!(all.len() > 30 && all.is_sorted_by(|a, b| a < b), "{all:?}");
+    let newest = journal.files().last().unwrap().id;
+    for share in [3, 2] {
+        let until = all[all.len() / share];
+        let mut job = begin(&journal, &candidates(&journal));
+        while job.step(&mut Copying(until), 16 << 10).unwrap() {}
+        let clusters = journal.clusters().unwrap();
+        assert_eq!(clusters.copied(COPY), Some(all[all.len() / share - 1] + 2));
+        let left = offsets(&journal, None, 0, &[]);
+        assert_eq!(left, all[all.len() / share..]);
+        for (at, offset) in all.iter().enumerate() {
+            let found = offsets(&journal, Some(COPY), *offset, &[]);
+            assert_eq!(found, all[at..]);
+            // So it is when files are named that have little of it, or nothing.
+            let found = offsets(&journal, Some(COPY), *offset, &[newest]);
+            assert!(
+                !found.is_empty() && all[at..].starts_with(&found),
+                "{found:?}"
+            );
+        }
+    }
+    drop(journal);
+    files.lose_power();
+    let (journal, _recovery) = open(&env).unwrap();
+    let clusters = journal.clusters().unwrap();
+    assert_eq!(clusters.copied(COPY), Some(all[all.len() / 2 - 1] + 2));
+    let ends = clusters.take_ends();
+    assert!(ends.contains_key(&1) && !ends.contains_key(&COPY));
+    assert_eq!(offsets(&journal, Some(COPY), 0, &[]), all);
 }

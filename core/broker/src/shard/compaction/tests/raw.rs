@@ -331,11 +331,35 @@ fn a_raw_view_goes_with_its_setting_and_with_its_topic() {
     bench.write_some("table", 150);
     bench.push_on(20);
     let with = bench.on_disk("/data/clusters");
+    let position = |topic: &'static str| GroupOffset {
+        topic: Name::from_static(topic.as_bytes()),
+        partition: 0,
+        offset: 7,
+        leader_epoch: -1,
+        metadata: Name::new(),
+    };
+    let group = Name::from_static(b"group");
+    let all = vec![position("table"), position("table.raw")];
+    let commit = Command::CommitOffsets(group.clone(), all.clone());
+    assert_eq!(
+        bench.ask(commit),
+        Ok(Reply::Committed(vec![Ok(()), Ok(())]))
+    );
+    let positions = |bench: &mut Bench| {
+        let wanted = Some(vec![(all[0].topic.clone(), 0), (all[1].topic.clone(), 0)]);
+        match bench.ask(Command::FetchOffsets(group.clone(), wanted)) {
+            Ok(Reply::GroupOffsets(offsets)) => offsets,
+            other => panic!("{other:?}"),
+        }
+    };
+    bench.crash();
+    assert_eq!(positions(&mut bench), all);
     let plain = compacted(&[("min.cleanable.dirty.ratio", "0.01")]);
     bench.alter("table", plain).unwrap();
     let gone = Refusal::NotFound(Noun::Topic, Name::from_static(b"table.raw"));
     assert_eq!(bench.fetch("table.raw", 0), Err(gone.clone()));
     assert_eq!(bench.names(), ["other", "table"]);
+    assert_eq!(positions(&mut bench), [position("table")]);
     bench.push_on(80);
     let without = bench.on_disk("/data/clusters");
     assert!(without < with / 2, "{without} of {with} bytes are left");
@@ -343,6 +367,7 @@ fn a_raw_view_goes_with_its_setting_and_with_its_topic() {
     bench.alter("table", viewed("-1", &[])).unwrap();
     let from = bench.find("table.raw", OffsetAt::Earliest);
     assert_eq!(from, 300);
+    assert_eq!(positions(&mut bench), [position("table")]);
     let written = bench.write_some("table", 100);
     bench.push_on(20);
     bench.crash();
