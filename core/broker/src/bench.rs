@@ -1,4 +1,8 @@
-//! A shard driven by hand: what benches measure of the sequencer, without threads and without a disk.
+//! What benches measure of the broker, without threads and without a disk: a shard driven by hand, and a queue's sets.
+
+mod sets;
+
+pub use sets::QueueSets;
 
 use crate::api::*;
 use crate::server::{Input, Mailbox, Parcel};

@@ -8,6 +8,7 @@ pub mod api;
 #[doc(hidden)]
 pub mod bench;
 mod event;
+mod leaves;
 mod link;
 mod mapping;
 mod partitioner;

@@ -130,6 +130,43 @@ async fn when_entries_take_too_much_memory_publishers_wait_until_there_is_room()
 }
 
 #[tokio::test]
+async fn what_a_consumer_has_and_does_not_settle_counts_as_memory_of_the_queues() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = BrokerConfig {
+        memory_sets_bytes_max: 10_000,
+        ..BrokerConfig::default()
+    };
+    let running = start_with(dir.path(), config);
+    let mut peer = Peer::join(&running);
+    peer.declare("work").await;
+    let consume = Consume {
+        queue: Bytes::from_static(b"work"),
+        consumer: ConsumerKey(1),
+        no_ack: false,
+        exclusive: false,
+        credit: 1000,
+        credit_group: None,
+        priority: 0,
+        arguments: Vec::new(),
+    };
+    peer.ask(Command::Consume(consume)).await.unwrap();
+    let mut entries = Vec::new();
+    for _ in 0..300 {
+        peer.publish(amqp("", "work"), "a").await;
+        let delivery = peer.delivery().await;
+        entries.push((delivery.queue, delivery.entry));
+    }
+    hears(&mut peer, &Event::Blocked(BlockReason::Memory)).await;
+    let settle = Settle {
+        entries,
+        settlement: Settlement::Ack,
+    };
+    peer.ask(Command::Settle(settle)).await.unwrap();
+    hears(&mut peer, &Event::Unblocked).await;
+    stop(running).await;
+}
+
+#[tokio::test]
 async fn when_the_reserve_is_used_up_what_was_decided_waits_and_is_told_when_there_is_space() {
     const FILE_BYTES: u64 = 64 << 10;
     let files = SimFiles::new(1, u64::MAX);

@@ -91,7 +91,7 @@ pub struct QueueFigures {
     pub leased: u64,
     /// Consumers.
     pub consumers: u64,
-    /// Memory that its set of entries takes, in bytes.
+    /// Memory that its entries take, without their messages, in bytes.
     pub set_bytes: u64,
     /// Partitions that it reads by links.
     pub links: u32,

@@ -222,7 +222,7 @@ impl Shard {
             let leased = queue
                 .leases
                 .values()
-                .filter_map(|lease| lease.memory.as_ref());
+                .filter_map(|lease| lease.memory.as_deref());
             let waiting = leased.chain(queue.deferred_memory());
             for entry in queue.memory.values().chain(waiting) {
                 if let Some(kept) = entry.original {

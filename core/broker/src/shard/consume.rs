@@ -191,7 +191,7 @@ impl Shard {
                 let lease = Lease {
                     client,
                     consumer: None,
-                    memory,
+                    memory: memory.map(Box::new),
                     rank,
                 };
                 queue.lease(delivery.entry, lease);

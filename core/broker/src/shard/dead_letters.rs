@@ -108,7 +108,7 @@ impl Shard {
             };
             if let Some(kept) = kept {
                 queue.memory_bytes -= kept.bytes;
-                queue.returned.remove(&entry);
+                queue.returned.remove(entry);
                 if letters {
                     self.dead_letter(id, &kept.message, reason);
                 }

@@ -144,7 +144,7 @@ impl Shard {
                         Lease {
                             client,
                             consumer: Some(key),
-                            memory,
+                            memory: memory.map(Box::new),
                             rank,
                         },
                     );
@@ -204,7 +204,7 @@ impl Shard {
             return None;
         }
         let queue = self.state.queues.get_mut(&id)?;
-        let returned_count = queue.returned.get(&entry).copied().unwrap_or(0);
+        let returned_count = queue.returned.get(entry).unwrap_or(0);
         let policy = queue.policy.as_ref();
         let (delivery_count, acquired_count) = match policy.filter(|told| told.counts_deliveries) {
             None => (None, None),

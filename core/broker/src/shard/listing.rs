@@ -117,7 +117,7 @@ impl Shard {
             ready: queue.ready_count(),
             leased: queue.leases.len() as u64,
             consumers: queue.consumers.len() as u64,
-            set_bytes: queue.ready.memory_bytes() as u64,
+            set_bytes: queue.entries_bytes(),
             links: count(queue.linked_to.len()),
             link_lag: links.sum(),
             deferred: queue.deferred_count(),

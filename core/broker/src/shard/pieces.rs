@@ -47,7 +47,7 @@ impl Shard {
             return 0;
         };
         let leased = queue.leases.get(&EntryId(entry));
-        let leased = leased.and_then(|lease| lease.memory.as_ref());
+        let leased = leased.and_then(|lease| lease.memory.as_deref());
         match leased.or_else(|| queue.memory.get(&entry)) {
             Some(kept) => of(&kept.message),
             None => match self.locate(entry) {

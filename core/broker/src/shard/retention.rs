@@ -155,7 +155,7 @@ impl Shard {
         };
         // Entries in memory may stand for records that are read when they are delivered.
         let leased = queue.leases.values();
-        let leased = leased.filter_map(|lease| lease.memory.as_ref());
+        let leased = leased.filter_map(|lease| lease.memory.as_deref());
         let waiting = leased.chain(queue.deferred_memory());
         for entry in queue.memory.values().chain(waiting) {
             if let Some(kept) = entry.original {

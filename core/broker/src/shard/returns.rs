@@ -61,7 +61,7 @@ impl Shard {
         };
         match self.schedule(id) {
             Some(_) => failed && queue.failures(entry) >= limit,
-            None => queue.returned.get(&entry).copied().unwrap_or(0) >= limit,
+            None => queue.returned.get(entry).unwrap_or(0) >= limit,
         }
     }
 
@@ -123,15 +123,15 @@ impl Shard {
             Some(memory) => {
                 self.pressure.filled(id);
                 queue.memory_bytes += memory.bytes;
-                queue.memory.insert(entry.0, memory);
+                queue.memory.insert(entry.0, *memory);
             }
             None => queue.ready.insert(entry.0),
         }
         queue.put(entry.0, lease.rank);
         counts.then(|| {
-            let count = queue.returned.entry(entry.0).or_insert(0);
-            *count += 1;
-            *count
+            let count = queue.returned.get(entry.0).unwrap_or(0) + 1;
+            queue.returned.insert(entry.0, count);
+            count
         })
     }
 

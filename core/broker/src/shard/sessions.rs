@@ -234,7 +234,7 @@ impl Shard {
         let waiting = self.take_up(id, entry);
         let queue = self.state.queues.get_mut(&id)?;
         let (memory, rank) = match waiting {
-            Some(lease) => (lease.memory, lease.rank),
+            Some(lease) => (lease.memory.map(|memory| *memory), lease.rank),
             None => {
                 let memory = queue.memory.remove(&entry.0);
                 if let Some(memory) = &memory {
@@ -262,7 +262,7 @@ impl Shard {
             Lease {
                 client,
                 consumer: Some(SESSION_CONSUMER),
-                memory,
+                memory: memory.map(Box::new),
                 rank,
             },
         );

@@ -1,9 +1,10 @@
 //! What queues' entries take in memory, beside their messages: looked through in slices, and bounded by a budget for all
 //! together. Past it publishers are blocked (`pressure.rs`); links pause by themselves.
 
+use crate::api::EntryId;
 use crate::shard::Shard;
 use crate::state::order::Order;
-use crate::state::queue::Queue;
+use crate::state::queue::{Lease, Queue};
 use crate::state::retries::Retries;
 
 /// With no more queues than this all are looked at in one step.
@@ -11,8 +12,8 @@ const AT_ONCE: usize = 4096;
 /// A look begins no sooner than a second for this many queues after the one before.
 const QUEUES_PER_SECOND: usize = 50_000;
 
-/// Bytes of what an entry has beside its place in a set: an expiry time, a size, a count.
-const BESIDE_BYTES: usize = 48;
+/// What an entry takes that a consumer has, in a tree that is half full.
+const LEASE_BYTES: usize = 2 * size_of::<(EntryId, Lease)>();
 
 /// What the sets take.
 #[derive(Debug, Default)]
@@ -69,12 +70,15 @@ impl Shard {
 impl Queue {
     /// Bytes that its entries take, roughly, without their messages.
     pub(crate) fn entries_bytes(&self) -> u64 {
-        let beside = self.returned.len()
-            + self.deadlines.as_ref().map_or(0, |times| times.runs_len())
-            + self.sizes.as_ref().map_or(0, |sizes| sizes.len());
+        let times = self.deadlines.as_ref();
+        let sizes = self.sizes.as_ref();
+        let beside = self.returned.memory_bytes()
+            + times.map_or(0, |times| times.memory_bytes())
+            + sizes.map_or(0, |sizes| sizes.memory_bytes())
+            + self.leases.len() * LEASE_BYTES;
         let order = self.order.as_deref().map_or(0, Order::memory_bytes);
         let sets = self.ready.memory_bytes() + self.acked.memory_bytes();
         let retries = self.retries.as_deref().map_or(0, Retries::memory_bytes);
-        (sets + order + retries + beside * BESIDE_BYTES) as u64
+        (sets + order + retries + beside) as u64
     }
 }

@@ -64,7 +64,7 @@ impl Shard {
         if lease.memory.is_none() {
             self.acknowledge(id, entry);
         } else if let Some(queue) = self.state.queues.get_mut(&id) {
-            queue.returned.remove(&entry);
+            queue.returned.remove(entry);
             queue.forget(entry, entry);
         }
     }

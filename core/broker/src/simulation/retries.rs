@@ -111,7 +111,7 @@ fn tried(queue: &Queue, entry: u64) -> Tried {
     let retried = queue.retried().find(|(known, ..)| *known == entry);
     let (_, failures, until_ms) = retried.unwrap_or_default();
     Tried {
-        returns: queue.returned.get(&entry).copied().unwrap_or(0),
+        returns: queue.returned.get(entry).unwrap_or(0),
         failures,
         until_ms,
     }

@@ -55,7 +55,7 @@ pub(super) fn view(state: &State, files: bool) -> View {
         let mut returned: Vec<_> = queue
             .returned
             .iter()
-            .filter(|(sequence, _)| held.contains(**sequence))
+            .filter(|(sequence, _)| held.contains(*sequence))
             .collect();
         returned.sort_unstable();
         let runs: Vec<_> = held.iter_runs().collect();

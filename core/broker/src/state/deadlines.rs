@@ -1,23 +1,24 @@
 //! When entries of a queue expire, in runs of the same time, and what they count for.
 
-use std::collections::BTreeMap;
+use crate::leaves::Leaves;
 
 /// Expiry times by entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Deadlines {
     /// By the first entry of a run: the last, and the time in Unix milliseconds.
-    runs: BTreeMap<u64, (u64, i64)>,
+    runs: Leaves<u64, (u64, i64)>,
 }
 
 impl Deadlines {
     /// These entries expire then.
     pub(crate) fn set(&mut self, first: u64, last: u64, at_ms: i64) {
         self.forget(first, last);
-        if let Some((_, (end, at))) = self.runs.range_mut(..first).next_back()
-            && *end + 1 == first
-            && *at == at_ms
+        let before = first.checked_sub(1).and_then(|end| self.runs.last_to(end));
+        if let Some((start, (end, at))) = before
+            && end + 1 == first
+            && at == at_ms
         {
-            *end = last;
+            self.runs.insert(start, (last, at_ms));
             return;
         }
         self.runs.insert(first, (last, at_ms));
@@ -25,14 +26,14 @@ impl Deadlines {
 
     /// When an entry expires, and the last entry of its run.
     pub(crate) fn get(&self, entry: u64) -> Option<(i64, u64)> {
-        let (_, (last, at)) = self.runs.range(..=entry).next_back()?;
-        (entry <= *last).then_some((*at, *last))
+        let (_, (last, at)) = self.runs.last_to(entry)?;
+        (entry <= last).then_some((at, last))
     }
 
     /// These entries are done with.
     pub(crate) fn forget(&mut self, first: u64, last: u64) {
-        if let Some((start, (end, at))) =
-            self.runs.range(..first).next_back().map(|(a, b)| (*a, *b))
+        let before = first.checked_sub(1).and_then(|end| self.runs.last_to(end));
+        if let Some((start, (end, at))) = before
             && end >= first
         {
             self.runs.insert(start, (first - 1, at));
@@ -41,13 +42,14 @@ impl Deadlines {
                 return;
             }
         }
-        while let Some((start, (end, at))) =
-            self.runs.range(first..=last).next().map(|(a, b)| (*a, *b))
-        {
-            self.runs.remove(&start);
+        let mut behind = None;
+        self.runs.remove_run(first, last, |_, (end, at)| {
             if end > last {
-                self.runs.insert(last + 1, (end, at));
+                behind = Some((end, at));
             }
+        });
+        if let Some(behind) = behind {
+            self.runs.insert(last + 1, behind);
         }
     }
 
@@ -55,24 +57,24 @@ impl Deadlines {
     pub(crate) fn runs(&self) -> impl Iterator<Item = (u64, u64, i64)> {
         self.runs
             .iter()
-            .map(|(first, (last, at))| (*first, *last, *at))
-    }
-
-    /// How many runs there are.
-    pub(crate) fn runs_len(&self) -> usize {
-        self.runs.len()
+            .map(|(first, (last, at))| (first, last, at))
     }
 
     /// Is there none?
     pub(crate) fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
+
+    /// Bytes that they take, roughly.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.runs.memory_bytes()
+    }
 }
 
 /// What entries count for in a queue that is limited by bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Sizes {
-    of: BTreeMap<u64, u64>,
+    of: Leaves<u64, u64>,
     /// Of all that are ready.
     pub(crate) ready: u64,
 }
@@ -95,32 +97,28 @@ impl Sizes {
     }
 
     fn get(&self, entry: u64) -> u64 {
-        self.of.get(&entry).copied().unwrap_or(0)
+        self.of.get(entry).unwrap_or(0)
     }
 
     /// These entries are done with; `ready` says which of them were.
     pub(crate) fn forget(&mut self, first: u64, last: u64, ready: impl Fn(u64) -> bool) {
-        let gone: Vec<u64> = self
-            .of
-            .range(first..=last)
-            .map(|(entry, _)| *entry)
-            .collect();
-        for entry in gone {
+        let mut gone = 0;
+        self.of.remove_run(first, last, |entry, bytes| {
             if ready(entry) {
-                self.took(entry);
+                gone += bytes;
             }
-            self.of.remove(&entry);
-        }
-    }
-
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.of.len()
+        });
+        self.ready -= gone.min(self.ready);
     }
 
     /// All of them.
     pub(crate) fn all(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.of.iter().map(|(entry, bytes)| (*entry, *bytes))
+        self.of.iter()
+    }
+
+    /// Bytes that they take, roughly.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.of.memory_bytes()
     }
 }
 
@@ -128,6 +126,7 @@ impl Sizes {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     proptest! {
         #[test]

@@ -4,9 +4,11 @@
 //! Which entry has which is a journaled decision, so that neither replay nor dispatch ever looks into a record.
 
 use crate::api::*;
+use crate::leaves::Leaves;
 use crate::sequence_set::SequenceSet;
 use crate::state::consumers::Who;
 use crate::state::exchange::argument;
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The argument by which entries of the same key go to the same consumer while it has any of them.
@@ -14,6 +16,9 @@ pub(crate) const KEY_SHARED: &[u8] = b"x-key-shared";
 
 /// Keys are spread over this many lanes.
 pub(crate) const LANES: u16 = 1024;
+
+/// What a lane takes beside its sets, in trees that are half full.
+const LANE_BYTES: usize = 2 * size_of::<Lane>() + 64;
 
 /// Who is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -98,7 +103,7 @@ pub(crate) struct Priorities {
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     /// The lane of each entry that it holds, ready or not.
-    of: BTreeMap<u64, u16>,
+    of: Leaves<u64, u16>,
     lanes: BTreeMap<u16, Lane>,
     /// The first ready entry of each lane that may be served, by its place; none where an earlier one waits for its next
     /// try.
@@ -158,7 +163,9 @@ impl Order {
     /// Ready entries of this lane.
     pub(crate) fn key(&mut self, lane: u16, first: u64, last: u64) {
         if let Self::Keys(keys) = self {
-            keys.of.extend((first..=last).map(|entry| (entry, lane)));
+            for entry in first..=last {
+                keys.of.insert(entry, lane);
+            }
             let known = keys.lanes.entry(lane).or_default();
             known.ready.insert_run(first, last);
             keys.refresh(lane);
@@ -184,7 +191,7 @@ impl Order {
                 .rev()
                 .find(|(_, rank)| rank.known.contains(entry))
                 .map(|(priority, _)| u16::from(*priority)),
-            Self::Keys(keys) => keys.of.get(&entry).copied(),
+            Self::Keys(keys) => keys.of.get(entry),
         }
     }
 
@@ -236,13 +243,10 @@ impl Order {
                 !rank.known.is_empty()
             }),
             Self::Keys(keys) => {
-                let gone: Vec<(u64, u16)> = keys
-                    .of
-                    .range(first..=last)
-                    .map(|(entry, lane)| (*entry, *lane))
-                    .collect();
+                let mut gone: SmallVec<[(u64, u16); 8]> = SmallVec::new();
+                keys.of
+                    .remove_run(first, last, |entry, lane| gone.push((entry, lane)));
                 for (entry, number) in gone {
-                    keys.of.remove(&entry);
                     if let Some(lane) = keys.lanes.get_mut(&number) {
                         lane.ready.remove(entry);
                         keys.refresh(number);
@@ -284,7 +288,10 @@ impl Order {
             // An entry's lane, and its lane's set of a few entries each.
             Self::Keys(keys) => {
                 let lanes = keys.lanes.values();
-                keys.of.len() * 16 + lanes.map(|lane| lane.ready.memory_bytes()).sum::<usize>()
+                let lanes = lanes.map(|lane| {
+                    LANE_BYTES + lane.ready.memory_bytes() + lane.deferred.memory_bytes()
+                });
+                keys.of.memory_bytes() + lanes.sum::<usize>()
             }
         }
     }
@@ -299,8 +306,8 @@ impl Order {
                 .collect(),
             Self::Keys(keys) => {
                 let mut ranks = BTreeMap::<u16, SequenceSet>::new();
-                for (entry, lane) in &keys.of {
-                    ranks.entry(*lane).or_default().insert(*entry);
+                for (entry, lane) in keys.of.iter() {
+                    ranks.entry(lane).or_default().insert(entry);
                 }
                 ranks
             }

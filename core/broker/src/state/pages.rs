@@ -155,13 +155,11 @@ impl Queue {
         for (first, last) in self.acked.iter_runs() {
             held.insert_run(first, last);
         }
-        let mut returned: Vec<(u64, u32)> = self
+        let returned: Vec<(u64, u32)> = self
             .returned
             .iter()
-            .filter(|(sequence, _)| held.contains(**sequence))
-            .map(|(sequence, count)| (*sequence, *count))
+            .filter(|(sequence, _)| held.contains(*sequence))
             .collect();
-        returned.sort_unstable();
         let id = self.id.0.to_be_bytes();
         let saved = SavedQueue {
             namespace: self.namespace,
@@ -591,7 +589,9 @@ impl State {
         };
         let saved: SavedQueue = postcard::from_bytes(value)?;
         let mut queue = Queue::new(id, saved.namespace, saved.kind, saved.declared);
-        queue.returned = saved.returned.into_iter().collect();
+        for (entry, count) in saved.returned {
+            queue.returned.insert(entry, count);
+        }
         queue.delivered_below = saved.delivered_below;
         if queue.kind == QueueKind::Classic
             && let Some(names) = self.namespace_mut(queue.namespace)

@@ -1,6 +1,7 @@
 //! A queue: the one subscription object. What holds records, and who takes them.
 
 use crate::api::*;
+use crate::leaves::Leaves;
 use crate::sequence_set::SequenceSet;
 use crate::state::changes::Mark;
 use crate::state::consumers::{Consumer, Consumers, Who};
@@ -11,7 +12,7 @@ use crate::state::policy::Policy;
 use crate::state::rare::Rare;
 use crate::state::retained::Kept;
 use crate::state::retries::Retries;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A queue with its entries, leases and consumers.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ pub(crate) struct Queue {
     /// Entries with a consumer.
     pub(crate) leases: Rare<BTreeMap<EntryId, Lease>>,
     /// How often entries came back.
-    pub(crate) returned: Rare<HashMap<u64, u32, foldhash::fast::FixedState>>,
+    pub(crate) returned: Rare<Leaves<u64, u32>>,
     /// Entries below this may have been delivered by an earlier run of the server.
     pub(crate) suspect_below: u64,
     /// Entries below this were delivered to somebody.
@@ -88,7 +89,8 @@ pub(crate) struct MemoryEntry {
 pub(crate) struct Lease {
     pub(crate) client: ClientId,
     pub(crate) consumer: Option<ConsumerKey>,
-    pub(crate) memory: Option<MemoryEntry>,
+    /// Boxed: a consumer may have millions of journaled records, which have none.
+    pub(crate) memory: Option<Box<MemoryEntry>>,
     /// Its priority or lane, where the queue tells its entries apart.
     pub(crate) rank: Option<u16>,
 }

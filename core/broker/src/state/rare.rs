@@ -1,6 +1,7 @@
 //! What most objects don't have: a pointer's size while it is empty.
 
 use crate::api::LogSettings;
+use crate::leaves::Leaves;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::{Deref, DerefMut};
@@ -34,6 +35,7 @@ empty! {
     <T> VecDeque<T>, VecDeque::new();
     <T> BTreeSet<T>, BTreeSet::new();
     <K, V> BTreeMap<K, V>, BTreeMap::new();
+    <K, V> Leaves<K, V>, Leaves::new();
     <K, V> HashMap<K, V, foldhash::fast::FixedState>,
         HashMap::with_hasher(foldhash::fast::FixedState::with_seed(0));
 }

@@ -7,9 +7,11 @@
 //! ones when the server has started.
 
 use crate::api::*;
+use crate::leaves::Leaves;
+use crate::sequence_set::SequenceSet;
 use crate::state::exchange::argument;
 use crate::state::queue::{MemoryEntry, Queue};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Nothing waits for longer than this: ten years.
 const DELAY_MS_MAX: i64 = 3660 * 24 * 60 * 60 * 1000;
@@ -74,98 +76,92 @@ struct Retry {
     until_ms: i64,
 }
 
-/// An entry that waits.
-#[derive(Debug)]
-struct Waiting {
-    until_ms: i64,
-    rank: Option<u16>,
-    memory: Option<MemoryEntry>,
-}
-
 /// Entries that came back.
 #[derive(Debug, Default)]
 pub(crate) struct Retries {
     /// As decided, as long as the queue holds them.
-    known: BTreeMap<u64, Retry>,
-    /// Those that wait now.
-    waiting: BTreeMap<u64, Waiting>,
-    by_time: BTreeSet<(i64, u64)>,
+    known: Leaves<u64, Retry>,
+    /// Those that wait now: journaled records, and entries in memory.
+    waiting: SequenceSet,
+    in_memory: BTreeMap<u64, MemoryEntry>,
+    by_time: Leaves<(i64, u64), ()>,
 }
 
 impl Retries {
-    /// Bytes that these take, roughly: the nodes of the trees are two thirds full.
+    /// Bytes that these take, roughly, without what is in memory.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let known = self.known.len() * size_of::<(u64, Retry)>();
-        let by_time = self.by_time.len() * size_of::<(i64, u64)>();
-        let waiting = self.waiting.len() * size_of::<(u64, Waiting)>();
-        (known + by_time + waiting) * 3 / 2
+        self.known.memory_bytes() + self.waiting.memory_bytes() + self.by_time.memory_bytes()
     }
 }
 
 impl Queue {
     /// How often an entry has failed, where the queue tells failures from other returns.
     pub(crate) fn failures(&self, entry: u64) -> u32 {
-        let known = |retries: &Retries| retries.known.get(&entry).map(|retry| retry.failures);
+        let known = |retries: &Retries| retries.known.get(entry).map(|retry| retry.failures);
         self.retries.as_deref().and_then(known).unwrap_or(0)
     }
 
     /// An entry came back, and has failed so often: it is not delivered before this time (Unix milliseconds).
     pub(crate) fn came_back(&mut self, entry: u64, failures: u32, until_ms: i64) {
+        self.recall(entry);
         let retries = self.retries.get_or_insert_default();
         retries.known.insert(entry, Retry { failures, until_ms });
     }
 
     /// What is known of entries that came back: entry, failures, until when it waits.
     pub(crate) fn retried(&self) -> impl Iterator<Item = (u64, u32, i64)> {
-        let known = self.retries.iter().flat_map(|retries| &retries.known);
-        known.map(|(entry, retry)| (*entry, retry.failures, retry.until_ms))
+        let known = self.retries.iter().flat_map(|retries| retries.known.iter());
+        known.map(|(entry, retry)| (entry, retry.failures, retry.until_ms))
     }
 
     /// Does it wait for its next try?
     #[cfg(test)]
     pub(crate) fn defers(&self, entry: u64) -> bool {
-        let waits = |retries: &Retries| retries.waiting.contains_key(&entry);
+        let waits = |retries: &Retries| {
+            retries.waiting.contains(entry) || retries.in_memory.contains_key(&entry)
+        };
         self.retries.as_deref().is_some_and(waits)
     }
 
     /// How many wait for their next try.
     pub(crate) fn deferred_count(&self) -> u64 {
-        self.retries
-            .as_ref()
-            .map_or(0, |retries| retries.waiting.len() as u64)
+        self.retries.as_ref().map_or(0, |retries| {
+            retries.waiting.len() + retries.in_memory.len() as u64
+        })
     }
 
     /// Journaled records that wait for their next try, from this one on.
     pub(crate) fn deferred_from(&self, entry: u64) -> impl Iterator<Item = u64> {
         let waiting = self.retries.iter();
-        let waiting = waiting.flat_map(move |retries| retries.waiting.range(entry..));
-        waiting
-            .filter(|(_, waiting)| waiting.memory.is_none())
-            .map(|(entry, _)| *entry)
+        let runs = waiting.flat_map(move |retries| retries.waiting.runs_from(entry));
+        runs.flat_map(|(first, last)| first..=last)
     }
 
     /// Entries in memory that wait for their next try.
     pub(crate) fn deferred_memory(&self) -> impl Iterator<Item = &MemoryEntry> {
         let waiting = self.retries.iter();
-        let waiting = waiting.flat_map(|retries| retries.waiting.values());
-        waiting.filter_map(|waiting| waiting.memory.as_ref())
+        waiting.flat_map(|retries| retries.in_memory.values())
     }
 
     /// The oldest that waits for its next try.
     pub(crate) fn first_deferred(&self) -> Option<u64> {
-        let (entry, _) = self.retries.as_ref()?.waiting.first_key_value()?;
-        Some(*entry)
+        let retries = self.retries.as_ref()?;
+        let in_memory = retries.in_memory.first_key_value().map(|(entry, _)| *entry);
+        [retries.waiting.first(), in_memory]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// When the first that waits is due.
     pub(crate) fn retry_due_ms(&self) -> Option<i64> {
-        let (until_ms, _) = self.retries.as_ref()?.by_time.first()?;
-        Some(*until_ms)
+        let ((until_ms, _), ()) = self.retries.as_ref()?.by_time.first()?;
+        Some(until_ms)
     }
 
     /// Takes a ready entry out of the ready ones until its time has come.
     pub(crate) fn defer(&mut self, entry: u64) {
-        let known = |retries: &Retries| retries.known.get(&entry).copied();
+        let known = |retries: &Retries| retries.known.get(entry);
         let Some(retry) = self.retries.as_deref().and_then(known) else {
             return;
         };
@@ -177,19 +173,18 @@ impl Queue {
         if memory.is_none() && !self.ready.remove(entry) {
             return;
         }
-        let mut rank = None;
         if let Some(order) = self.order.as_deref_mut() {
-            rank = order.rank(entry);
+            let rank = order.rank(entry);
             order.defer(rank, entry);
         }
         let retries = self.retries.get_or_insert_default();
-        let waiting = Waiting {
-            until_ms: retry.until_ms,
-            rank,
-            memory,
-        };
-        retries.by_time.insert((waiting.until_ms, entry));
-        retries.waiting.insert(entry, waiting);
+        retries.by_time.insert((retry.until_ms, entry), ());
+        match memory {
+            Some(memory) => {
+                retries.in_memory.insert(entry, memory);
+            }
+            None => retries.waiting.insert(entry),
+        }
     }
 
     /// Takes those whose time is yet to come out of the ready ones.
@@ -209,28 +204,31 @@ impl Queue {
         let Some(retries) = self.retries.as_deref_mut() else {
             return;
         };
-        let Some(waiting) = retries.waiting.remove(&entry) else {
+        if retries.waiting.remove(entry) {
+            self.ready.insert(entry);
+        } else if let Some(memory) = retries.in_memory.remove(&entry) {
+            self.memory.insert(entry, memory);
+        } else {
             return;
-        };
-        retries.by_time.remove(&(waiting.until_ms, entry));
-        match waiting.memory {
-            Some(memory) => {
-                self.memory.insert(entry, memory);
-            }
-            None => self.ready.insert(entry),
+        }
+        if let Some(retry) = retries.known.get(entry) {
+            retries.by_time.remove((retry.until_ms, entry));
         }
         if let Some(order) = self.order.as_deref_mut() {
-            order.recall(waiting.rank, entry);
+            let rank = order.rank(entry);
+            order.recall(rank, entry);
         }
     }
 
     /// The same for those whose time has come, at most so many.
     pub(crate) fn recall_due(&mut self, now_ms: i64, most: usize) {
         for _ in 0..most {
-            let first = |retries: &Retries| retries.by_time.first().copied();
-            let due = self.retries.as_deref().and_then(first);
-            match due.filter(|(until_ms, _)| *until_ms <= now_ms) {
-                Some((_, entry)) => self.recall(entry),
+            let due = self
+                .retries
+                .as_deref()
+                .and_then(|retries| retries.by_time.first());
+            match due.filter(|((until_ms, _), ())| *until_ms <= now_ms) {
+                Some(((_, entry), ())) => self.recall(entry),
                 None => return,
             }
         }
@@ -241,8 +239,16 @@ impl Queue {
         let Some(retries) = self.retries.as_deref() else {
             return;
         };
-        let run = retries.waiting.range(first..=last);
-        for entry in run.map(|(entry, _)| *entry).collect::<Vec<_>>() {
+        let waiting = retries.waiting.runs_from(first);
+        let waiting = waiting.flat_map(|(first, last)| first..=last);
+        let mut run: Vec<u64> = waiting.take_while(|entry| *entry <= last).collect();
+        run.extend(
+            retries
+                .in_memory
+                .range(first..=last)
+                .map(|(entry, _)| *entry),
+        );
+        for entry in run {
             self.recall(entry);
         }
     }
@@ -253,14 +259,7 @@ impl Queue {
         let Some(retries) = self.retries.as_deref_mut() else {
             return;
         };
-        let gone: Vec<u64> = retries
-            .known
-            .range(first..=last)
-            .map(|(entry, _)| *entry)
-            .collect();
-        for entry in gone {
-            retries.known.remove(&entry);
-        }
+        retries.known.remove_run(first, last, |_, _| {});
         if retries.known.is_empty() {
             self.retries = None;
         }

@@ -78,9 +78,7 @@ impl State {
                     queue.forget(*first, *last);
                     queue.ready.remove_run(*first, *last);
                     if !queue.returned.is_empty() {
-                        queue
-                            .returned
-                            .retain(|sequence, _| !(*first..=*last).contains(sequence));
+                        queue.returned.remove_run(*first, *last, |_, _| {});
                     }
                 }
                 if !self.aliases.is_empty() {
