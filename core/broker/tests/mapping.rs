@@ -290,3 +290,47 @@ async fn a_rule_for_a_topic_with_another_template_refuses_the_start() {
     assert!(error.contains("'temps/{rest}'"), "{error}");
     assert!(error.contains("sensors/{1}/temp/{rest}"), "{error}");
 }
+
+#[tokio::test]
+async fn a_rule_for_a_raw_view_refuses_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let with_raw = |name: &'static str| {
+        let Command::CreateTopic(mut create) = create(name, None) else {
+            panic!("it creates a topic");
+        };
+        create.settings.cleanup = Some(CleanupPolicy::Compact);
+        let setting = (RAW_RETENTION_MS.to_owned(), "-1".to_owned());
+        create.settings.others.push(setting);
+        Command::CreateTopic(create)
+    };
+    let rule = |topic: &'static [u8]| BrokerConfig {
+        mapping: vec![MappingRule {
+            filter: "sensors/+/temp/#".to_owned(),
+            topic: Bytes::from_static(topic),
+            key: "{1}/{rest}".to_owned(),
+            ..MappingRule::default()
+        }],
+        ..BrokerConfig::default()
+    };
+    let running = start_with(dir.path(), rule(b"temps.raw"));
+    let mut peer = Peer::join(&running);
+    let taken = peer.ask(with_raw("temps")).await;
+    assert!(
+        matches!(taken, Err(Refusal::InvalidSetting(_))),
+        "{taken:?}"
+    );
+    peer.ask(with_raw("state")).await.unwrap();
+    drop(peer);
+    stop(running).await;
+    let error = try_start(dir.path(), rule(b"state.raw")).unwrap_err();
+    assert!(
+        error.to_string().contains("'state.raw' is a raw view"),
+        "{error}"
+    );
+    // Paths of its name are kept in no log of that name.
+    let running = start_with(dir.path(), config());
+    let mut peer = Peer::join(&running);
+    peer.publish(mqtt("state.raw/x"), "1").await;
+    assert_eq!(table(&mut peer, "mqtt").await, [row("state.raw/x", "1")]);
+    assert_eq!(table(&mut peer, "state.raw").await, []);
+}

@@ -3,6 +3,7 @@
 //! A [`Clustering`] reads some files, asks a [`Judge`] what of them lives, and writes that to new files beside the
 //! journal, in small synced steps. Then it swaps: the manifest, replaced as a whole, names the files that count and the
 //! journal files that do not any more. Until then nothing has changed, from then on the old ones may go at any time.
+//! What is left of a batch may lie beside a copy of the whole, under a partition of its own ([`COPIES`]).
 //!
 //! ```text
 //! file     := header zeros(to 512) (section crc u32)* footer trailer

@@ -52,6 +52,10 @@ pub(crate) async fn topics(State(admin): State<Admin>, Query(page): Query<Page>)
                 "files": partition.files,
                 "max_timestamp_ms": partition.max_timestamp_ms,
                 "links": partition.links,
+                "raw": partition.raw.map(|raw| json!({
+                    "log_start_offset": raw.log_start_offset,
+                    "bytes": raw.bytes,
+                })),
             })
         });
         json!({

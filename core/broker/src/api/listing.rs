@@ -72,6 +72,17 @@ pub struct PartitionFigures {
     pub max_timestamp_ms: i64,
     /// Queues that read it by links.
     pub links: u32,
+    /// Its raw view, if it has one.
+    pub raw: Option<RawFigures>,
+}
+
+/// The raw view of a partition of a compacted topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawFigures {
+    /// Its first offset.
+    pub log_start_offset: i64,
+    /// Bytes of batches in it, as they were written.
+    pub bytes: u64,
 }
 
 /// A queue.
