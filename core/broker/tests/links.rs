@@ -33,6 +33,21 @@ async fn ready(peer: &mut Peer) -> u64 {
     }
 }
 
+/// Has all that a queue holds delivered, and settled by that.
+async fn take_all(peer: &mut Peer, queue: &'static str) {
+    let consume = Consume {
+        queue: Bytes::from_static(queue.as_bytes()),
+        consumer: ConsumerKey(1),
+        no_ack: true,
+        exclusive: false,
+        credit: 0,
+        credit_group: None,
+        priority: 0,
+        arguments: Vec::new(),
+    };
+    peer.ask(Command::Consume(consume)).await.unwrap();
+}
+
 async fn take(peer: &mut Peer) -> String {
     value(&peer.delivery().await.message)
 }
@@ -59,17 +74,7 @@ async fn a_queue_that_retention_has_passed_goes_on_where_the_log_begins() {
     let topic = TopicRef::Name(Bytes::from_static(b"orders"));
     let delete = Command::DeleteRecords(topic, 0, 1_150);
     peer.ask(delete).await.unwrap();
-    let consume = Consume {
-        queue: Bytes::from_static(b"orders"),
-        consumer: ConsumerKey(1),
-        no_ack: true,
-        exclusive: false,
-        credit: 0,
-        credit_group: None,
-        priority: 0,
-        arguments: Vec::new(),
-    };
-    peer.ask(Command::Consume(consume)).await.unwrap();
+    take_all(&mut peer, "orders").await;
     for number in 0..AHEAD {
         assert_eq!(take(&mut peer).await, number.to_string(), "it holds these");
     }
@@ -91,6 +96,52 @@ async fn a_queue_that_retention_has_passed_goes_on_where_the_log_begins() {
     peer.append("orders", b"k", "after").await;
     peer.consume("orders").await;
     assert_eq!(take(&mut peer).await, "after", "and nothing twice");
+    running.stop().unwrap();
+}
+
+#[tokio::test]
+async fn a_full_queue_gets_nothing_twice_while_another_catches_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path());
+    let mut peer = Peer::join(&running);
+    for queue in ["orders", "slow"] {
+        peer.declare(queue).await;
+    }
+    let bind = Command::Bind(Binding {
+        source: Bytes::from_static(b"amq.topic"),
+        destination: Destination::Queue(Bytes::from_static(b"slow")),
+        routing_key: Bytes::from_static(b"orders.#"),
+        arguments: Vec::new(),
+    });
+    peer.ask(bind).await.unwrap();
+    let before = AHEAD / 2;
+    for number in 0..before {
+        peer.publish(amqp("", "slow"), &number.to_string()).await;
+    }
+    for number in 0..AHEAD + 20 {
+        peer.append("orders", b"k", &number.to_string()).await;
+    }
+    for _ in 0..1000 {
+        if ready(&mut peer).await >= AHEAD {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // The other stands where it was full, and reads on from there.
+    let mut other = Peer::join(&running);
+    take_all(&mut other, "slow").await;
+    for _ in 0..before {
+        take(&mut other).await;
+    }
+    for number in 0..AHEAD + 20 {
+        assert_eq!(take(&mut other).await, number.to_string());
+    }
+    take_all(&mut peer, "orders").await;
+    for number in 0..AHEAD + 20 {
+        assert_eq!(take(&mut peer).await, number.to_string(), "once each");
+    }
+    peer.append("orders", b"k", "after").await;
+    assert_eq!(take(&mut peer).await, "after");
     running.stop().unwrap();
 }
 

@@ -55,6 +55,7 @@ impl World {
         }
         self.facts.check_queues();
         self.check_linked();
+        self.check_windows();
         if std::env::var_os("OMNILOG_SIM_TELL").is_some() {
             eprintln!(
                 "{} acknowledged, {} delivered, {} gaps, {} times something waited, {} budgets spent, {} dropped, {} over, transactions {:?}, frame {}, files {:?}, clustered {:?}, checkpoints {:?}",

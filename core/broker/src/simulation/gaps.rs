@@ -12,11 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A topic of two partitions with a short window, and the queue of its name.
 pub(super) const WINDOW: &str = "window";
+/// What is kept of each.
+pub(super) const WINDOW_BYTES: u64 = 4000;
 
 /// Which queues get what from which topics.
-const LINKED: [(&str, &str); 4] = [
+const LINKED: [(&str, &str); 5] = [
     (LOG, LOG),
     (SESSION, LOG),
+    (SESSION, WINDOW),
     (SESSION, MAPPED),
     (WINDOW, WINDOW),
 ];
@@ -174,6 +177,26 @@ impl World {
                 gaps.count += 1;
                 gaps.gaps.entry(link).or_default().push(gap);
             }
+        }
+    }
+
+    /// At the end: no log is kept beyond its window for others' sake than its own readers'.
+    pub(super) fn check_windows(&self) {
+        let Some(life) = &self.life else { return };
+        let state = &life.shard.state;
+        for key in partitions(state, WINDOW) {
+            let log = &state.partitions[&key];
+            let links = (key, QueueId(0))..=(key, QueueId(u64::MAX));
+            let links = state.links.range(links).map(|(_, link)| link.next_offset);
+            let stays = links.min().unwrap_or(i64::MAX);
+            let [first, second, ..] = &log.spans[..] else {
+                continue;
+            };
+            let rest: u64 = log.spans.iter().map(|span| span.bytes).sum::<u64>() - first.bytes;
+            assert!(
+                rest < WINDOW_BYTES || second.first_offset > stays.min(log.last_stable_offset()),
+                "{WINDOW}: {rest} bytes are kept beside {first:?}, and {stays} is what is to be read"
+            );
         }
     }
 

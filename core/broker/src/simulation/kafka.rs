@@ -2,6 +2,7 @@
 
 use crate::api::*;
 use crate::simulation::facts::{LOG, SESSION, TABLE, key_of};
+use crate::simulation::gaps::WINDOW_BYTES;
 use crate::simulation::messages;
 use crate::simulation::peer::Ask;
 use crate::simulation::placed::MAPPED;
@@ -39,7 +40,7 @@ impl World {
             ..LogSettings::default()
         };
         let window = LogSettings {
-            retention_bytes: Some(4000),
+            retention_bytes: Some(WINDOW_BYTES.cast_signed()),
             ..LogSettings::default()
         };
         let table = LogSettings {
@@ -76,6 +77,7 @@ impl World {
         }
         match self.random.random_range(0..20) {
             0..6 => {
+                let place = self.random.random_range(0..7);
                 let (name, partition): (_, i32) = [
                     (LOG, 0),
                     ("window", 0),
@@ -84,10 +86,9 @@ impl World {
                     (TABLE, 0),
                     (MAPPED, 0),
                     (MAPPED, 1),
-                ][self.random.random_range(0..7)];
+                ][place];
                 // What it writes keeps its order in each partition.
-                let place = u64::from(partition.unsigned_abs()) + 2 * u64::from(name == MAPPED);
-                let publisher = self.peers[at].publisher(place);
+                let publisher = self.peers[at].publisher(place as u64);
                 let count = self.random.random_range(1..4);
                 let ids = self.facts.number(publisher, count);
                 let batch = if name == TABLE {

@@ -33,6 +33,7 @@ impl World {
         };
         let placed = ["m/#", "p/#", "n0/#", "n1/#", "n2/#", "n3/#"];
         let mut subscriptions = vec![subscription("s/#", 2, None), subscription("log/#", 1, None)];
+        subscriptions.push(subscription("window/#", 1, None));
         subscriptions.extend(placed.map(|filter| subscription(filter, 1, None)));
         let subscribe = Subscribe {
             session,

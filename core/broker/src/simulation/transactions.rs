@@ -218,10 +218,11 @@ impl World {
         let (Some(who), Some(number)) = (state.who.clone(), state.number) else {
             return;
         };
-        let (topic, partition) = PLACES[self.random.random_range(0..PLACES.len())];
+        let place = self.random.random_range(0..PLACES.len());
+        let (topic, partition) = PLACES[place];
         // What it writes keeps its order in each partition.
-        let own = u64::from(partition.unsigned_abs());
-        let publisher = 2_000_000 + self.peers[at].client.0 * 2 + own;
+        let own = PLACES.len() as u64;
+        let publisher = 2_000_000 + self.peers[at].client.0 * own + place as u64;
         let count = self.random.random_range(1..4);
         let ids = self.facts.number(publisher, count);
         for id in &ids {

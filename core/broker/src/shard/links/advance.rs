@@ -112,8 +112,8 @@ impl Shard {
             if taken >= room
                 && let Some((offset, _)) = batch.records.first()
             {
-                // The others are read again when the queue has room.
-                next_offset = *offset;
+                // The others are read again when the queue has room. This batch may begin before what the link has.
+                next_offset = (*offset).max(start).max(log_start);
                 break;
             }
             for (((offset, original), route), index) in batch.records.iter().zip(routes).zip(0u32..)

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};
 
 /// A queue with more ready entries than this is not read for ...
-pub(super) const READY_MAX: u64 = 1000;
+pub(super) const READY_MAX: u64 = if cfg!(test) { 12 } else { 1000 };
 /// ... nor one with more bytes of them in memory.
 pub(super) const MEMORY_BYTES_MAX: u64 = 1 << 20;
 
