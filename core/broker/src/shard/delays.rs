@@ -174,7 +174,7 @@ impl Shard {
         match self.leaving.window.front() {
             Some((_, Found::Reading)) => None,
             // Without space they wait, and are looked at with everything else.
-            _ if self.may_grow().is_err() => None,
+            _ if self.may_grow().is_err() || self.held.any() => None,
             Some(((at_ms, _), _)) => Some(*at_ms),
             None => self.state.delayed.next(None).map(|(at_ms, _)| at_ms),
         }
@@ -182,6 +182,10 @@ impl Shard {
 
     /// Publishes what is due.
     pub(crate) fn publish_due(&mut self) {
+        // A record whose frame is held can't be read yet: it is in no file, nor in the tail.
+        if self.held.any() {
+            return;
+        }
         let mut left = ROUND;
         while left > 0 {
             self.find_due();

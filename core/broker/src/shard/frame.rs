@@ -50,7 +50,9 @@ impl Shard {
             stored: std::mem::take(&mut self.stored),
         };
         #[cfg(test)]
-        if let Some(inspector) = &mut self.inspector {
+        if self.failed.is_none()
+            && let Some(inspector) = &mut self.inspector
+        {
             let written = crate::shard::Written {
                 decision: &frame.decision,
                 sections: &frame.sections,
