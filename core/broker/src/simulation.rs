@@ -31,6 +31,7 @@ mod peer;
 mod placed;
 mod raw;
 mod retries;
+mod settlements;
 mod tables;
 mod transactions;
 mod view;

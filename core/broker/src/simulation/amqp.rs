@@ -132,11 +132,10 @@ impl World {
                 };
                 self.ask(at, Ask::Whatever, command);
             }
-            15 => self.ask(
-                at,
-                Ask::Whatever,
-                declare("", self.chance_of_durable(), true, false),
-            ),
+            15 => {
+                let durable = self.chance(50);
+                self.ask(at, Ask::Whatever, declare("", durable, true, false));
+            }
             16..18 => self.ask(at, Ask::Whatever, Command::Bind(binding(exchange, chaos))),
             18 => self.ask(at, Ask::Whatever, Command::Unbind(binding(exchange, chaos))),
             19 => self.declare_exchange(at, "other"),
@@ -191,10 +190,6 @@ impl World {
                 self.join(at);
             }
         }
-    }
-
-    fn chance_of_durable(&self) -> bool {
-        self.peers.len().is_multiple_of(2)
     }
 
     fn message(&mut self, at: usize) -> (Publish, Ask) {

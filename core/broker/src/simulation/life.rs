@@ -115,7 +115,7 @@ impl World {
         check_records(&state, &*journal.reader());
         self.facts.gaps.started(&state);
         let now_ms = self.unix_ms();
-        self.facts.lifetimes.started(&state, now_ms);
+        self.facts.lifetimes.started(&state, self.safe, now_ms);
         let start = self.witnessed.found.len();
         self.witnessed.found.push(last);
         let later = self.witnessed.wanted.iter().skip(start + 1);

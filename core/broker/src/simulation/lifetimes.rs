@@ -6,6 +6,7 @@ use crate::server::Input;
 use crate::simulation::peer::Ask;
 use crate::simulation::world::World;
 use crate::state::State;
+use omnilog_ledger::Lsn;
 use rand::RngExt;
 use std::collections::BTreeMap;
 
@@ -33,6 +34,8 @@ pub(super) struct Lifetimes {
     deleted: bool,
     /// Who was connected to a session when the last step was over, and when it ends if nobody is.
     sessions: BTreeMap<SessionId, (Option<ClientId>, Option<i64>)>,
+    /// Sessions that nobody is connected to and that end: as of which frame, and when.
+    closed: BTreeMap<SessionId, (Lsn, i64)>,
     /// Sessions are opened in the step being taken.
     opening: bool,
     /// How often it has come to an end.
@@ -60,8 +63,18 @@ impl Lifetimes {
         }
     }
 
-    /// A start: what is not used is so from now on.
-    pub(super) fn started(&mut self, state: &State, now_ms: i64) {
+    /// A start: what is not used is so from now on. Frames up to the safe one were durable.
+    pub(super) fn started(&mut self, state: &State, safe: Lsn, now_ms: i64) {
+        for (id, (frame, ends)) in std::mem::take(&mut self.closed) {
+            if let Some(session) = state.sessions.get(&id).filter(|_| frame <= safe) {
+                assert_eq!(
+                    session.expires_at_ms,
+                    Some(ends),
+                    "{:?} was to end then",
+                    session.client_id
+                );
+            }
+        }
         let mut queues = state.queues.values();
         let idle = queues.find(|queue| queue.declared.name == IDLE);
         self.idle = idle.map(|queue| (queue.id, Some((now_ms, now_ms))));
@@ -173,6 +186,17 @@ impl World {
             {
                 let at = now + i64::try_from(after).unwrap();
                 assert_eq!(ends, Some(at), "{:?} ends in {after}", session.client_id);
+            }
+            match ends.filter(|_| session.durable()) {
+                None => {
+                    known.closed.remove(&session.id);
+                }
+                Some(at) => {
+                    let closed = known.closed.entry(session.id).or_insert((shard.head, at));
+                    if closed.1 != at {
+                        *closed = (shard.head, at);
+                    }
+                }
             }
             sessions.insert(session.id, (session.client, ends));
         }
