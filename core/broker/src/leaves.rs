@@ -116,6 +116,12 @@ impl<K: Copy + Ord, V: Copy> Leaves<K, V> {
         self.leaves.first_key_value()?.1.pair(0)
     }
 
+    /// The highest.
+    pub(crate) fn last(&self) -> Option<(K, V)> {
+        let (_, leaf) = self.leaves.last_key_value()?;
+        leaf.pair(leaf.keys.len().checked_sub(1)?)
+    }
+
     /// The highest that is not above this one.
     pub(crate) fn last_to(&self, key: K) -> Option<(K, V)> {
         self.leaves.range(..=key).rev().find_map(|(_, leaf)| {
@@ -134,13 +140,28 @@ impl<K: Copy + Ord, V: Copy> Leaves<K, V> {
 
     /// Sets a key's value; returns the one before.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        // Behind all others is where new entries come.
+        if let Some(mut last) = self.leaves.last_entry()
+            && last.get().keys.last().is_some_and(|last| *last < key)
+        {
+            let leaf = last.get_mut();
+            if leaf.keys.len() < LEAF {
+                self.room -= leaf.room();
+                leaf.put(leaf.keys.len(), key, value);
+                self.room += leaf.room();
+            } else {
+                let mut leaf = Leaf::new();
+                leaf.put(0, key, value);
+                self.room += leaf.room();
+                self.leaves.insert(key, leaf);
+            }
+            return None;
+        }
         let below = self.leaves.range(..=key).next_back();
         let start = match below.map(|(start, _)| *start) {
             Some(start) => start,
             None => self.lower(key),
         };
-        let last = self.leaves.last_key_value();
-        let is_last = last.is_none_or(|(last, _)| *last == start);
         let leaf = self.leaves.entry(start).or_insert_with(Leaf::new);
         let at = match leaf.keys.binary_search(&key) {
             Ok(at) => {
@@ -155,11 +176,7 @@ impl<K: Copy + Ord, V: Copy> Leaves<K, V> {
             self.room += leaf.room();
             return None;
         }
-        let mut behind = if is_last && at == LEAF {
-            Leaf::new()
-        } else {
-            leaf.split()
-        };
+        let mut behind = leaf.split();
         let kept = leaf.keys.len();
         if at < kept {
             leaf.put(at, key, value);

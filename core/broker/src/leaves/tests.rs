@@ -27,6 +27,7 @@ fn check(leaves: &Leaves<u32, u16>, model: &BTreeMap<u32, u16>) -> Result<(), Te
         leaves.first(),
         model.first_key_value().map(|(k, v)| (*k, *v))
     );
+    prop_assert_eq!(leaves.last(), model.last_key_value().map(|(k, v)| (*k, *v)));
     for leaf in leaves.leaves.values() {
         prop_assert!(!leaf.keys.is_empty() && leaf.keys.len() <= LEAF);
         prop_assert_eq!(leaf.keys.len(), leaf.values.len());

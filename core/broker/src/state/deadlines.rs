@@ -12,8 +12,13 @@ pub(crate) struct Deadlines {
 impl Deadlines {
     /// These entries expire then.
     pub(crate) fn set(&mut self, first: u64, last: u64, at_ms: i64) {
-        self.forget(first, last);
-        let before = first.checked_sub(1).and_then(|end| self.runs.last_to(end));
+        let newest = self.runs.last();
+        let before = if newest.is_none_or(|(_, (end, _))| end < first) {
+            newest
+        } else {
+            self.forget(first, last);
+            first.checked_sub(1).and_then(|end| self.runs.last_to(end))
+        };
         if let Some((start, (end, at))) = before
             && end + 1 == first
             && at == at_ms
