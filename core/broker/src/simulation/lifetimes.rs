@@ -129,11 +129,13 @@ impl World {
         let (now, tight) = (self.unix_ms(), self.tight);
         let Some(life) = &self.life else { return };
         let shard = &life.shard;
+        let known = &mut self.facts.lifetimes;
         if shard.failure().is_some() || shard.stopped {
+            // Sessions may have been opened in this step, and nobody looks any more.
+            known.closed.clear();
             return;
         }
         let state = &shard.state;
-        let known = &mut self.facts.lifetimes;
         let names = state.namespace(NamespaceId(0)).unwrap();
         let there = |queue: &'static str| {
             let id = names.queues.get(queue.as_bytes())?;
