@@ -91,7 +91,11 @@ impl Shard {
             let Some(partition) = self.state.partitions.get(&key) else {
                 continue;
             };
-            let cleaned = partition.cleaned.last().map_or(0, |(until, _)| *until);
+            let cleaned = partition
+                .compacted
+                .cleaned
+                .last()
+                .map_or(0, |(until, _)| *until);
             if end > cleaned && (cleaned > 0 || self.compacts(partition.topic)) {
                 self.compaction.doubtful.insert(key, end);
             }
@@ -257,7 +261,7 @@ impl Shard {
             return;
         };
         facts.logs.insert(key, partition.log_start);
-        if let (Some(raw), Some(clusters)) = (&partition.raw, self.journal.clusters()) {
+        if let (Some(raw), Some(clusters)) = (&partition.compacted.raw, self.journal.clusters()) {
             facts.views.add(key, raw, clusters.copied(raw.key));
         }
         let Some(topic) = self.state.topics.get(&partition.topic) else {
@@ -299,7 +303,7 @@ impl Shard {
             return;
         };
         let here = partition.recent.front().map(|(base, _)| *base);
-        let raw = partition.raw.as_ref().map(|raw| raw.log_start);
+        let raw = partition.compacted.raw.as_ref().map(|raw| raw.log_start);
         let below = cleaned
             .min(here.unwrap_or(partition.next_offset))
             .min(raw.unwrap_or(i64::MAX));

@@ -80,7 +80,7 @@ impl Shard {
                         files: count(partition.spans.len()),
                         max_timestamp_ms: partition.max_timestamp,
                         links: count(self.state.links.range(links).count()),
-                        raw: partition.raw.as_deref().map(|raw| RawFigures {
+                        raw: partition.compacted.raw.as_ref().map(|raw| RawFigures {
                             log_start_offset: raw.log_start,
                             bytes: raw.spans.iter().map(|span| span.bytes).sum(),
                         }),

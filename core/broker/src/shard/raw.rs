@@ -123,7 +123,13 @@ impl Shard {
         let partition = self.state.partitions.get(&key);
         let partition = partition.ok_or(Refusal::NoPartition)?;
         let raw = match raw {
-            true => Some(partition.raw.as_deref().ok_or(Refusal::NoPartition)?),
+            true => Some(
+                partition
+                    .compacted
+                    .raw
+                    .as_ref()
+                    .ok_or(Refusal::NoPartition)?,
+            ),
             false => None,
         };
         Ok(ReadablePartition { partition, raw })
@@ -174,7 +180,7 @@ impl Shard {
         let all = partitions
             .iter()
             .filter_map(|key| self.state.partitions.get(key));
-        let new = all.filter(|partition| partition.raw.is_none());
+        let new = all.filter(|partition| partition.compacted.raw.is_none());
         let logs: Vec<(u64, u64, i64)> = (self.state.next_partition..)
             .zip(new)
             .map(|(number, partition)| (partition.key, number | COPIES, self.raw_from(partition)))
@@ -196,7 +202,11 @@ impl Shard {
 
     /// From where on a partition is as it was written, and will be.
     fn raw_from(&self, partition: &Partition) -> i64 {
-        let cleaned = partition.cleaned.last().map_or(0, |(until, _)| *until);
+        let cleaned = partition
+            .compacted
+            .cleaned
+            .last()
+            .map_or(0, |(until, _)| *until);
         let doubtful = self.compaction.cleaned_at_most(partition.key);
         let from = partition.log_start.max(cleaned).max(doubtful);
         from.min(partition.next_offset)

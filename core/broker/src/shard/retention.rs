@@ -113,7 +113,7 @@ impl Shard {
         self.move_log_starts(&keys, sweep.newest);
         self.finish_frame();
         for partition in keys.iter().filter_map(|key| self.state.partitions.get(key)) {
-            let raw = partition.raw.iter().flat_map(|raw| &raw.spans);
+            let raw = partition.compacted.raw.iter().flat_map(|raw| &raw.spans);
             for span in partition.spans.iter().chain(raw) {
                 if let Ok(at) = sweep.files.binary_search_by_key(&span.file, |file| file.0) {
                     sweep.files.remove(at);

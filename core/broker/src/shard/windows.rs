@@ -45,7 +45,7 @@ impl<'a> Windowing<'a> {
     }
 
     fn raw(partition: &'a Partition) -> Option<Self> {
-        let raw = partition.raw.as_deref()?;
+        let raw = partition.compacted.raw.as_ref()?;
         Some(Self {
             partition,
             start: raw.log_start,

@@ -37,7 +37,10 @@ impl World {
     fn raw_view(&self) -> Option<(u64, i64)> {
         let state = &self.life.as_ref()?.shard.state;
         let topic = state.topic(NamespaceId(0), &TopicRef::Name(name(TABLE)))?;
-        let raw = state.partitions[&topic.partitions[0]].raw.as_ref()?;
+        let raw = state.partitions[&topic.partitions[0]]
+            .compacted
+            .raw
+            .as_ref()?;
         Some((raw.key, raw.log_start))
     }
 

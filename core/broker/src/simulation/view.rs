@@ -30,10 +30,10 @@ pub(super) fn view(state: &State, files: bool) -> View {
         for partition in state.partitions.values() {
             let mut nowhere = partition.clone();
             nowhere.spans.clear();
-            let raw = nowhere.raw.as_deref_mut().map(|raw| {
+            let mut raw = nowhere.compacted.raw.clone();
+            if let Some(raw) = &mut raw {
                 raw.spans.clear();
-                &*raw
-            });
+            }
             let mut value = postcard::to_stdvec(&raw).expect("a raw view that can be encoded");
             let whole = postcard::to_stdvec(&nowhere).expect("a partition that can be encoded");
             value.extend(whole);

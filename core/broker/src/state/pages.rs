@@ -7,7 +7,7 @@ use crate::api::*;
 use crate::sequence_set::SequenceSet;
 use crate::state::changes::{Named, Numbered};
 use crate::state::namespace::Group;
-use crate::state::partition::{Partition, Topic};
+use crate::state::partition::{Compacted, Partition, Topic};
 use crate::state::queue::Queue;
 use crate::state::raw::{RawLog, RawView};
 use crate::state::retained::Kept;
@@ -129,10 +129,11 @@ impl Partition {
     pub(crate) fn save_to(&self, pages: &mut Saved) {
         let id = self.key.to_be_bytes();
         pages.add_object(PARTITION, &id, self);
-        if !self.cleaned.is_empty() {
-            pages.add(PARTITION, &[&id, &[CLEANED]], &(self.key, &self.cleaned));
+        let Compacted { cleaned, raw } = &*self.compacted;
+        if !cleaned.is_empty() {
+            pages.add(PARTITION, &[&id, &[CLEANED]], &(self.key, cleaned));
         }
-        if let Some(raw) = &self.raw {
+        if let Some(raw) = raw {
             pages.add(PARTITION, &[&id, &[RAW_LOG]], &(self.key, raw));
         }
         let Some(known) = &self.transactions else {
@@ -532,7 +533,7 @@ impl State {
             Some(&CLEANED) => {
                 let (key, cleaned): (u64, Vec<(i64, i64)>) = postcard::from_bytes(value)?;
                 if let Some(partition) = state.partitions.get_mut(&key) {
-                    partition.cleaned = cleaned.into();
+                    partition.compacted.cleaned = cleaned;
                 }
             }
             Some(&RAW_VIEW) => {
@@ -545,7 +546,7 @@ impl State {
             Some(&RAW_LOG) => {
                 let (key, raw): (u64, RawLog) = postcard::from_bytes(value)?;
                 if let Some(partition) = state.partitions.get_mut(&key) {
-                    partition.raw = Some(Box::new(raw));
+                    partition.compacted.raw = Some(raw);
                 }
             }
             Some(&DELAYED) => {

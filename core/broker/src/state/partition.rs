@@ -2,7 +2,7 @@
 
 use crate::api::*;
 use crate::state::changes::Mark;
-use crate::state::rare::Rare;
+use crate::state::rare::{Empty, Rare};
 use crate::state::raw::{RawLog, RawView};
 use crate::state::transactions::PartitionTransactions;
 use smallvec::SmallVec;
@@ -46,9 +46,9 @@ pub(crate) struct Partition {
     pub(crate) producers: Rare<BTreeMap<i64, Producer>>,
     /// The greatest timestamp so far.
     pub(crate) max_timestamp: i64,
-    /// Up to where its keys were compacted, and when, oldest first. Saved beside it.
+    /// What a compacted log has besides. Saved beside it.
     #[serde(skip)]
-    pub(crate) cleaned: Rare<Vec<(i64, i64)>>,
+    pub(crate) compacted: Rare<Compacted>,
     /// The end of what is released to readers.
     #[serde(skip)]
     pub(crate) high_watermark: i64,
@@ -64,11 +64,27 @@ pub(crate) struct Partition {
     /// Transactions, where there were any. Saved beside it.
     #[serde(skip)]
     pub(crate) transactions: Option<Box<PartitionTransactions>>,
-    /// Its raw view, if it has one. Saved beside it.
-    #[serde(skip)]
-    pub(crate) raw: Option<Box<RawLog>>,
     #[serde(skip)]
     pub(crate) mark: Mark,
+}
+
+/// What few logs have: those whose keys are compacted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Compacted {
+    /// Up to where they were, and when, oldest first.
+    pub(crate) cleaned: Vec<(i64, i64)>,
+    /// The raw view, if there is one.
+    pub(crate) raw: Option<RawLog>,
+}
+
+impl Empty for Compacted {
+    const EMPTY: &'static Self = &Self {
+        cleaned: Vec::new(),
+        raw: None,
+    };
+    fn nothing(&self) -> bool {
+        self.cleaned.is_empty() && self.raw.is_none()
+    }
 }
 
 /// A file in which a partition occurs.
@@ -126,13 +142,12 @@ impl Partition {
             spans: SmallVec::new(),
             producers: Rare::default(),
             max_timestamp: -1,
-            cleaned: Rare::default(),
+            compacted: Rare::default(),
             high_watermark: 0,
             recent: Rare::default(),
             linked: false,
             waiters: Rare::default(),
             transactions: None,
-            raw: None,
             mark: Mark::default(),
         }
     }
@@ -204,7 +219,9 @@ impl Partition {
     /// Notes that a batch of this size lies in this file.
     pub(crate) fn stored_in(&mut self, file: u32, base_offset: i64, bytes: u64, timestamp: i64) {
         note(&mut self.spans, file, base_offset, bytes, timestamp);
-        if let Some(raw) = &mut self.raw {
+        if self.compacted.raw.is_some()
+            && let Some(raw) = &mut self.compacted.raw
+        {
             note(&mut raw.spans, file, base_offset, bytes, timestamp);
         }
     }
@@ -223,10 +240,11 @@ impl Partition {
 
     /// Notes that keys were compacted below this offset.
     pub(crate) fn cleaned_below(&mut self, until: i64, at_ms: i64) {
-        self.cleaned.push((until, at_ms));
-        if self.cleaned.len() > CLEANED {
+        let cleaned = &mut self.compacted.cleaned;
+        cleaned.push((until, at_ms));
+        if cleaned.len() > CLEANED {
             // The oldest counts from the time of the next: its tombstones stay a little longer.
-            self.cleaned.remove(0);
+            cleaned.remove(0);
         }
     }
 

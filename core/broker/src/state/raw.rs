@@ -130,7 +130,8 @@ impl State {
         self.touch_partition(partition);
         let partition = self.partitions.get_mut(&partition)?;
         let next_offset = partition.next_offset;
-        Some((partition.raw.as_deref_mut()?, next_offset))
+        partition.compacted.raw.as_ref()?;
+        Some((partition.compacted.raw.as_mut()?, next_offset))
     }
 
     /// A topic has a raw view, with these logs: partitions, the keys of their copies, and where they begin.
@@ -156,7 +157,7 @@ impl State {
                 spans: partition.spans.clone(),
             };
             raw.start_at(*start, partition.next_offset);
-            partition.raw = Some(Box::new(raw));
+            partition.compacted.raw = Some(raw);
         }
     }
 
@@ -204,7 +205,8 @@ impl State {
         for key in partitions {
             self.touch_partition(key);
             if let Some(partition) = self.partitions.get_mut(&key) {
-                partition.raw = None;
+                partition.compacted.raw = None;
+                partition.compacted.tidy();
                 partition.forget_aborted(partition.log_start);
             }
         }

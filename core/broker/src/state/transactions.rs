@@ -179,7 +179,11 @@ impl Partition {
 
     /// Forgets aborted transactions of which nothing is left below an offset, and nothing is in the raw view.
     pub(crate) fn forget_aborted(&mut self, below: i64) {
-        let raw = self.raw.as_ref().map_or(i64::MAX, |raw| raw.log_start);
+        let raw = self
+            .compacted
+            .raw
+            .as_ref()
+            .map_or(i64::MAX, |raw| raw.log_start);
         let below = below.min(raw);
         if let Some(known) = &mut self.transactions {
             known.aborted.retain(|aborted| aborted.last_offset >= below);

@@ -71,14 +71,18 @@ impl Cleaning {
         Some(Self {
             partition: partition.key,
             log_start: partition.log_start,
-            cleaned: partition.cleaned.last().map_or(0, |(until, _)| *until),
+            cleaned: partition
+                .compacted
+                .cleaned
+                .last()
+                .map_or(0, |(until, _)| *until),
             until: partition.last_stable_offset(),
             ratio: ratio.unwrap_or(0.5),
             lag_ms_min: number(settings, "min.compaction.lag.ms").unwrap_or(0),
             lag_ms_max: number(settings, "max.compaction.lag.ms").unwrap_or(i64::MAX),
             raw_from: i64::MAX,
             tombstone_ms: number(settings, "delete.retention.ms").unwrap_or(DAY_MS),
-            points: (*partition.cleaned).clone(),
+            points: partition.compacted.cleaned.clone(),
             aborted: partition.aborted().to_vec(),
             last_batches: partition
                 .producers
