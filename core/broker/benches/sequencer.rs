@@ -18,6 +18,10 @@ use omnilog_broker::bench::ByHand;
 use omnilog_broker::*;
 use std::sync::atomic::Ordering;
 
+// The server's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     divan::main();
 }
