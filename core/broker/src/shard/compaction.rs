@@ -91,11 +91,7 @@ impl Shard {
             let Some(partition) = self.state.partitions.get(&key) else {
                 continue;
             };
-            let cleaned = partition
-                .compacted
-                .cleaned
-                .last()
-                .map_or(0, |(until, _)| *until);
+            let cleaned = partition.cleaned_until();
             if end > cleaned && (cleaned > 0 || self.compacts(partition.topic)) {
                 self.compaction.doubtful.insert(key, end);
             }

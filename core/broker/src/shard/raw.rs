@@ -202,13 +202,9 @@ impl Shard {
 
     /// From where on a partition is as it was written, and will be.
     fn raw_from(&self, partition: &Partition) -> i64 {
-        let cleaned = partition
-            .compacted
-            .cleaned
-            .last()
-            .map_or(0, |(until, _)| *until);
         let doubtful = self.compaction.cleaned_at_most(partition.key);
-        let from = partition.log_start.max(cleaned).max(doubtful);
+        let cleaned = partition.cleaned_until().max(doubtful);
+        let from = partition.log_start.max(cleaned);
         from.min(partition.next_offset)
     }
 

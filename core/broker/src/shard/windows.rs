@@ -119,7 +119,7 @@ impl WindowJob {
             copies: self.copies,
         };
         let walked = reader.walk(range, &mut |entry: &Entry| {
-            let end = entry.base_offset + i64::from(entry.last_delta) + 1;
+            let end = entry.end();
             let bytes = u64::from(entry.length).saturating_sub(SECTION_HEADER as u64);
             let old = self
                 .since_ms

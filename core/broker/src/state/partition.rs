@@ -219,6 +219,7 @@ impl Partition {
     /// Notes that a batch of this size lies in this file.
     pub(crate) fn stored_in(&mut self, file: u32, base_offset: i64, bytes: u64, timestamp: i64) {
         note(&mut self.spans, file, base_offset, bytes, timestamp);
+        // Asked first: to change what is not there makes room for it.
         if self.compacted.raw.is_some()
             && let Some(raw) = &mut self.compacted.raw
         {
@@ -236,6 +237,12 @@ impl Partition {
         self.log_start = self.log_start.max(offset);
         self.forget_aborted(offset);
         drop_passed(&mut self.spans, self.log_start, self.next_offset);
+    }
+
+    /// Up to where its keys were compacted.
+    pub(crate) fn cleaned_until(&self) -> i64 {
+        let last = self.compacted.cleaned.last();
+        last.map_or(0, |(until, _)| *until)
     }
 
     /// Notes that keys were compacted below this offset.

@@ -40,8 +40,8 @@ impl Run {
         if let Some(taken) = self.ahead.pop_front()
             && self.ahead.is_empty()
         {
-            let next = taken.base_offset + i64::from(taken.last_delta) + 1;
-            self.index.some_from(taken.partition, next, &mut self.ahead);
+            let (partition, next) = (taken.partition, taken.end());
+            self.index.some_from(partition, next, &mut self.ahead);
         }
     }
 }

@@ -170,7 +170,7 @@ impl CompactionJob {
         let (from, limit) = (log.log_start.min(log.raw_from), log.until);
         let range = LogRange::anywhere(log.partition, from, limit);
         self.clusters.visit(range, &mut |file, entry| {
-            let end = entry.base_offset + i64::from(entry.last_delta) + 1;
+            let end = entry.end();
             let young = entry.max_timestamp > now.saturating_sub(log.lag_ms_min);
             if !(may.contains(&file) || is_clustered(file)) || end > limit {
                 return false;

@@ -45,7 +45,7 @@ pub(crate) struct Cleaning {
     aborted: Vec<Aborted>,
     /// Batches of which the header stays: the last of each producer.
     last_batches: BTreeSet<i64>,
-    /// The newest offset of each key: two hashes with secrets of their own, so that nobody can make keys collide.
+    /// The newest offset of each dirty key, and of each tombstone that may go: two hashes with secrets of their own, so that nobody can make keys collide.
     newest: HashMap<(u64, u64), i64>,
     /// Keys of which an older record stays only because something holds it: their tombstones stay, too, or who reads
     /// the log would see them with a value again.
@@ -71,11 +71,7 @@ impl Cleaning {
         Some(Self {
             partition: partition.key,
             log_start: partition.log_start,
-            cleaned: partition
-                .compacted
-                .cleaned
-                .last()
-                .map_or(0, |(until, _)| *until),
+            cleaned: partition.cleaned_until(),
             until: partition.last_stable_offset(),
             ratio: ratio.unwrap_or(0.5),
             lag_ms_min: number(settings, "min.compaction.lag.ms").unwrap_or(0),
@@ -195,7 +191,7 @@ impl Cleaning {
             if held && record.value.is_some() && self.outlived.len() < KEYS_MAX {
                 self.outlived.insert(key);
             }
-            // What was held may be there although there is a later tombstone, which goes last.
+            // Only one that was looked for goes: then what it deletes goes, too, if nothing holds that any more.
             let may_go =
                 record.value.is_none() && tombstones_go && newest.is_some() && !self.outlives(&key);
             held || newest.is_none_or(|newest| newest <= offset) && !may_go

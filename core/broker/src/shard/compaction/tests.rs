@@ -181,6 +181,15 @@ impl Bench {
         }
     }
 
+    /// Other records fill the journal's last file, so that all before may be compacted, and time passes.
+    fn fill(&mut self, rounds: usize) {
+        for _ in 0..8 {
+            let filler = [("k", Some(&*"x".repeat(20_000)))];
+            self.append("other", keyed(&filler, BatchOptions::default()));
+        }
+        self.rest(rounds);
+    }
+
     fn create(&mut self, topic: &'static str, settings: LogSettings) {
         let create = CreateTopic {
             name: Name::from_static(topic.as_bytes()),
@@ -470,13 +479,7 @@ fn of_each_key_the_last_record_stays_and_readers_come_to_the_end_from_anywhere()
     );
     // Other records push the log's files out of the journal's hands.
     bench.create("other", LogSettings::default());
-    for _ in 0..8 {
-        bench.append(
-            "other",
-            keyed(&[("k", Some(&"x".repeat(20_000)))], BatchOptions::default()),
-        );
-    }
-    bench.rest(40);
+    bench.fill(40);
     let records = bench.read_log("table", 0);
     assert!(records.len() < 260, "{} records are left", records.len());
     for (key, (offset, value)) in &wanted {
@@ -532,22 +535,13 @@ fn tombstones_stay_as_long_as_they_are_to() {
         ),
     );
     bench.append("table", keyed(&[("a", None)], BatchOptions::default()));
-    seal(&mut bench);
+    bench.fill(16);
     assert_eq!(keys(&mut bench), [(1, true), (2, false)]);
     bench.rest(40);
     // It goes with the next round of cleaning, which news in the log bring.
     bench.append("table", keyed(&[("c", Some("1"))], BatchOptions::default()));
-    seal(&mut bench);
+    bench.fill(16);
     assert_eq!(keys(&mut bench), [(1, true), (3, true)]);
-}
-
-/// Fills the journal's last file with something else, so that all before is compacted.
-fn seal(bench: &mut Bench) {
-    for _ in 0..8 {
-        let filler = [("k", Some(&*"x".repeat(20_000)))];
-        bench.append("other", keyed(&filler, BatchOptions::default()));
-    }
-    bench.rest(16);
 }
 
 /// The table's records: offsets, and whether there is a value.
@@ -571,7 +565,7 @@ fn a_tombstone_stays_as_long_as_a_queue_holds_what_it_deletes() {
     bench.append("table", a(Some("1")));
     bench.append("table", a(None));
     for round in 0..3 {
-        seal(&mut bench);
+        bench.fill(16);
         let more = [("c", Some("1"))];
         bench.append("table", keyed(&more, BatchOptions::default()));
         let there = keys(&mut bench);
@@ -586,6 +580,6 @@ fn a_tombstone_stays_as_long_as_a_queue_holds_what_it_deletes() {
         };
         bench.ask(Command::Settle(settle)).unwrap();
     }
-    seal(&mut bench);
+    bench.fill(16);
     assert_eq!(keys(&mut bench), [(4, true)]);
 }

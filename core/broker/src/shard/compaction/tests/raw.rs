@@ -59,18 +59,6 @@ impl Bench {
         written
     }
 
-    /// Other records push the log's files out of the journal's hands, and all that runs beside goes on.
-    fn push_on(&mut self, rounds: usize) {
-        for _ in 0..8 {
-            let large = "x".repeat(20_000);
-            self.append(
-                "other",
-                keyed(&[("k", Some(&large))], BatchOptions::default()),
-            );
-        }
-        self.rest(rounds);
-    }
-
     fn find(&mut self, topic: &'static str, at: OffsetAt) -> i64 {
         let find = FindOffset {
             topic: named(topic),
@@ -129,7 +117,7 @@ fn a_raw_view_has_every_record_as_it_was_written_whatever_was_cleaned() {
     assert_eq!(bench.names(), ["other", "table", "table.raw"]);
     let mut written = bench.write_some("table", 150);
     assert_eq!(bench.read_log("table.raw", 0), written);
-    bench.push_on(20);
+    bench.fill(20);
     let left = bench.read_log("table", 0).len();
     assert!(left < last_of_each(&written) + 20, "{left} are left");
     assert_eq!(bench.read_log("table.raw", 0), written);
@@ -141,17 +129,17 @@ fn a_raw_view_has_every_record_as_it_was_written_whatever_was_cleaned() {
     }
     bench.crash();
     assert_eq!(bench.read_log("table.raw", 0), written);
-    bench.push_on(20);
+    bench.fill(20);
     assert_eq!(bench.read_log("table.raw", 0), written);
     for file in 0..3 {
         written.extend(bench.write_some("table", 40 + file));
-        bench.push_on(12);
+        bench.fill(12);
         assert_eq!(bench.read_log("table.raw", 0), written);
     }
     let end = i64::try_from(written.len()).unwrap();
     assert_eq!(bench.find("table.raw", OffsetAt::Earliest), 0);
     assert_eq!(bench.find("table.raw", OffsetAt::Latest), end);
-    bench.push_on(20);
+    bench.fill(20);
     let left = bench.read_log("table", 0).len();
     assert!(left < last_of_each(&written) + 20, "{left} are left");
     assert_eq!(bench.read_log("table.raw", 0), written);
@@ -165,13 +153,13 @@ fn power_that_is_lost_between_the_swap_and_its_journaling_loses_and_doubles_noth
     let mut written = Vec::new();
     for _ in 0..3 {
         written.extend(bench.write_some("table", 150));
-        bench.push_on(0);
+        bench.fill(0);
         bench.crash_behind_a_swap();
         assert_eq!(bench.read_log("table.raw", 0), written);
         bench.rest(3);
         assert_eq!(bench.read_log("table.raw", 0), written);
     }
-    bench.push_on(20);
+    bench.fill(20);
     assert_eq!(bench.read_log("table.raw", 0), written);
     let left = bench.read_log("table", 0).len();
     assert!(left < last_of_each(&written) + 20, "{left} are left");
@@ -183,7 +171,7 @@ fn a_raw_view_begins_where_nothing_was_cleaned_even_if_nobody_heard_of_that() {
     bench.create("table", compacted(&[("min.cleanable.dirty.ratio", "0.01")]));
     bench.create("other", narrow());
     let mut written = bench.write_some("table", 150);
-    bench.push_on(0);
+    bench.fill(0);
     bench.crash_behind_a_swap();
     written.extend(bench.write_some("table", 20));
     bench.alter("table", viewed("-1", &[])).unwrap();
@@ -191,7 +179,7 @@ fn a_raw_view_begins_where_nothing_was_cleaned_even_if_nobody_heard_of_that() {
     assert!((200..=300).contains(&from), "it begins at {from}");
     let expected = &written[usize::try_from(from).unwrap()..];
     assert_eq!(bench.read_log("table.raw", from), expected);
-    bench.push_on(20);
+    bench.fill(20);
     assert_eq!(bench.read_log("table.raw", from), expected);
     assert_eq!(
         bench.fetch("table.raw", from - 1),
@@ -208,7 +196,7 @@ fn a_raw_view_keeps_to_its_own_window() {
     bench.create("table", viewed("100000", &[]));
     bench.create("other", narrow());
     let old = bench.write_some("table", 150);
-    bench.push_on(20);
+    bench.fill(20);
     assert_eq!(bench.read_log("table.raw", 0), old);
     let full = bench.on_disk("/data/clusters");
     bench.clock.advance(Duration::from_secs(60));
@@ -216,7 +204,7 @@ fn a_raw_view_keeps_to_its_own_window() {
     let new = bench.write_some("table", 10);
     assert_eq!(bench.find("table.raw", OffsetAt::Time(time)), 300);
     assert_eq!(bench.find("table.raw", OffsetAt::Time(0)), 0);
-    bench.push_on(12);
+    bench.fill(12);
     assert_eq!(bench.find("table.raw", OffsetAt::Earliest), 300);
     assert_eq!(bench.read_log("table.raw", 300), new);
     // The log itself still has the last of each key.
@@ -226,7 +214,7 @@ fn a_raw_view_keeps_to_its_own_window() {
     bench.crash();
     bench.rest(40);
     // When all is outside, all that is left of the view is its end.
-    bench.push_on(80);
+    bench.fill(80);
     assert_eq!(bench.find("table.raw", OffsetAt::Earliest), 320);
     assert_eq!(bench.read_log("table.raw", 320), []);
     let copies = bench.on_disk("/data/clusters");
@@ -251,14 +239,14 @@ fn what_the_log_lets_go_of_stays_in_its_raw_view() {
     assert_eq!(bench.find("table", OffsetAt::Earliest), 50);
     assert_eq!(bench.read_log("table.raw", 0), written);
     written.extend(bench.write_some("table", 60));
-    bench.push_on(12);
+    bench.fill(12);
     assert_eq!(bench.read_log("table.raw", 0), written);
-    bench.push_on(40);
+    bench.fill(40);
     assert_eq!(bench.find("table", OffsetAt::Earliest), 240);
     assert_eq!(bench.read_log("table.raw", 0), written);
     bench.crash();
     written.extend(bench.write_some("table", 60));
-    bench.push_on(40);
+    bench.fill(40);
     assert_eq!(bench.read_log("table.raw", 0), written);
 }
 
@@ -274,7 +262,7 @@ fn a_raw_view_tells_of_aborted_transactions_for_as_long_as_it_has_them() {
     bench.end(&who, false);
     bench.append("table", keyed(&[("b", Some("2"))], BatchOptions::default()));
     for _ in 0..3 {
-        bench.push_on(20);
+        bench.fill(20);
         bench.append("table", keyed(&[("d", Some("3"))], BatchOptions::default()));
     }
     let fetch = Fetch {
@@ -329,7 +317,7 @@ fn a_raw_view_goes_with_its_setting_and_with_its_topic() {
     bench.create("table", viewed("-1", &[]));
     bench.create("other", narrow());
     bench.write_some("table", 150);
-    bench.push_on(20);
+    bench.fill(20);
     let with = bench.on_disk("/data/clusters");
     let position = |topic: &'static str| GroupOffset {
         topic: Name::from_static(topic.as_bytes()),
@@ -360,7 +348,7 @@ fn a_raw_view_goes_with_its_setting_and_with_its_topic() {
     assert_eq!(bench.fetch("table.raw", 0), Err(gone.clone()));
     assert_eq!(bench.names(), ["other", "table"]);
     assert_eq!(positions(&mut bench), [position("table")]);
-    bench.push_on(80);
+    bench.fill(80);
     let without = bench.on_disk("/data/clusters");
     assert!(without < with / 2, "{without} of {with} bytes are left");
     // A new one begins where nothing was cleaned.
@@ -369,12 +357,12 @@ fn a_raw_view_goes_with_its_setting_and_with_its_topic() {
     assert_eq!(from, 300);
     assert_eq!(positions(&mut bench), [position("table")]);
     let written = bench.write_some("table", 100);
-    bench.push_on(20);
+    bench.fill(20);
     bench.crash();
     assert_eq!(bench.read_log("table.raw", from), written);
     bench.ask(Command::DeleteTopic(named("table"))).unwrap();
     assert_eq!(bench.fetch("table.raw", from), Err(gone));
-    bench.push_on(80);
+    bench.fill(80);
     let nothing = bench.on_disk("/data/clusters");
     assert!(nothing < with / 10, "{nothing} of {with} bytes are left");
     bench.crash();

@@ -79,18 +79,6 @@ impl Bench {
         let partition: &Partition = &self.shard.state.partitions[&topic.partitions[0]];
         partition.aborted().len()
     }
-
-    /// Time passes, and the journal goes on to other files.
-    fn fill(&mut self, rounds: usize) {
-        for _ in 0..8 {
-            let large = "x".repeat(20_000);
-            self.append(
-                "other",
-                keyed(&[("k", Some(&large))], BatchOptions::default()),
-            );
-        }
-        self.rest(rounds);
-    }
 }
 
 #[test]
