@@ -167,7 +167,8 @@ impl Call<'_> {
     pub(crate) fn id_error(&self, id: Uuid, refusal: &Refusal) -> ResponseError {
         let error = topic_error(refusal, true);
         if error == ResponseError::UnknownTopicId {
-            self.context.topic_ids.forget(id);
+            let namespace = self.context.namespace;
+            self.context.topic_ids.forget(namespace, id.as_u128());
         }
         error
     }

@@ -17,7 +17,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::StrBytes;
 use omnilog_auth::{Denied, Operation, Origin, Principal, Resource};
-use omnilog_broker::{ClientInfo, Event, Name, NamespaceId};
+use omnilog_broker::{ClientInfo, Event, Name, NamespaceId, TopicInfo};
 use omnilog_wire::{
     Address, Authenticator, Close, ClosedBy, ConnectionError, Outbox, Session, SignalSender,
 };
@@ -83,6 +83,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Remembers a topic's name by its id.
+    pub(crate) fn learn(&self, topic: &TopicInfo) {
+        self.topic_ids.learn(self.namespace, topic);
+    }
+
     pub(crate) fn allows(&self, operation: Operation, resource: Resource<'_>) -> bool {
         let rules = self.authenticator.authority().rules();
         self.principal

@@ -5,14 +5,13 @@ use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicName};
 use omnilog_auth::Operation;
-use omnilog_broker::{Command, Reply};
+use omnilog_broker::{Command, Reply, TopicRef};
 use omnilog_wire::ConnectionError;
-use uuid::Uuid;
 
 use super::named::{Named, with_names};
 use super::{
-    Answer, Begun, Call, Exchange, Progress, name_of, own, text, topic_error, topic_id_ref,
-    topic_name, topic_ref, unexpected,
+    Answer, Begun, Call, Exchange, Progress, own, text, topic_error, topic_id_ref, topic_name,
+    topic_ref, unexpected,
 };
 
 /// The first version that may name topics by id (KIP-516).
@@ -38,9 +37,12 @@ pub(super) fn begin(
             .map(|name| DeleteTopicState::default().with_name(Some(name)))
             .collect()
     };
-    let by_id = |topic: &&DeleteTopicState| topic.name.is_none();
-    let ids: Vec<Uuid> = topics.iter().filter(by_id).map(|t| t.topic_id).collect();
-    with_names(call, ids.into_iter(), move |call, names| {
+    let refs = topics.iter().map(|topic| match &topic.name {
+        Some(name) => topic_ref(name),
+        None => topic_id_ref(topic.topic_id),
+    });
+    let refs: Vec<TopicRef> = refs.collect();
+    with_names(call, refs.into_iter(), move |call, names| {
         begin_named(call, &topics, names)
     })
 }
@@ -50,42 +52,34 @@ fn begin_named(
     topics: &[DeleteTopicState],
     names: Vec<Named>,
 ) -> Result<Begun, ConnectionError> {
-    let mut names = names.into_iter();
     let mut delete = DeleteTopics {
         response: DeleteTopicsResponse::default(),
         waiting: 0,
     };
-    for (part, topic) in topics.iter().enumerate() {
+    for (part, (topic, name)) in topics.iter().zip(names).enumerate() {
         let mut result = DeletableTopicResult::default()
             .with_name(topic.name.as_ref().map(|name| TopicName(own(name))))
             .with_topic_id(topic.topic_id);
-        let (topic_ref, error) = match &topic.name {
-            Some(_) if !topic.topic_id.is_nil() => {
-                (None, Some(ResponseError::InvalidRequest)) // one or the other
-            }
-            Some(name) if !call.may(Operation::Configure, &name_of(name)) => {
-                (None, Some(ResponseError::TopicAuthorizationFailed))
-            }
-            Some(name) => (Some(topic_ref(name)), None),
-            None => match names.next() {
-                // Neither the one nor the other.
-                _ if topic.topic_id.is_nil() => (None, Some(ResponseError::InvalidRequest)),
-                Some(Ok(name)) => {
-                    result.name = topic_name(&name).filter(|_| call.may_know(&name));
-                    match call.may(Operation::Configure, &name) {
-                        true => (Some(topic_id_ref(topic.topic_id)), None),
-                        false => (None, Some(ResponseError::TopicAuthorizationFailed)),
-                    }
-                }
-                Some(Err(error)) => (None, Some(error)),
-                None => (None, Some(ResponseError::UnknownTopicId)),
-            },
-        };
-        if let Some(topic_ref) = topic_ref {
-            delete.waiting += 1;
-            call.command(part, Command::DeleteTopic(topic_ref));
+        let by_id = topic.name.is_none();
+        if by_id && let Ok(name) = &name {
+            result.name = topic_name(name).filter(|_| call.may_know(name));
         }
-        result.error_code = error.map_or(0, |error| error.code());
+        // One or the other.
+        let may = match by_id == topic.topic_id.is_nil() {
+            true => Err(ResponseError::InvalidRequest),
+            false => call.permitted(Operation::Configure, name),
+        };
+        match may {
+            Ok(name) => {
+                let topic = match by_id {
+                    true => topic_id_ref(topic.topic_id),
+                    false => TopicRef::Name(name),
+                };
+                delete.waiting += 1;
+                call.command(part, Command::DeleteTopic(topic));
+            }
+            Err(error) => result.error_code = error.code(),
+        }
         delete.response.responses.push(result);
     }
     if delete.waiting == 0 {

@@ -8,11 +8,10 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use omnilog_auth::Operation;
 use omnilog_broker::{Command, Fetch as BrokerFetch, Fetched, Refusal, Reply, TopicRef};
 use omnilog_wire::ConnectionError;
-use uuid::Uuid;
 
 use super::named::{Named, with_names};
 use super::{
-    Answer, Begun, Call, Exchange, Progress, name_of, own, topic_error, topic_id_ref, unexpected,
+    Answer, Begun, Call, Exchange, Progress, own, topic_error, topic_id_ref, topic_ref, unexpected,
 };
 use crate::codec::{FetchReply, FetchReplyPartition, FetchReplyTopic};
 
@@ -42,13 +41,13 @@ pub(super) fn begin(call: &mut Call<'_>, request: FetchRequest) -> Result<Begun,
             reply.encode(call.version, call.correlation_id),
         )));
     }
-    let topics = request.topics.iter();
-    if call.version < TOPIC_ID_FROM {
-        let names = topics.map(|topic| Ok(name_of(&topic.topic))).collect();
-        return begin_named(call, &request, names);
-    }
-    let ids: Vec<Uuid> = topics.map(|topic| topic.topic_id).collect();
-    with_names(call, ids.into_iter(), move |call, names| {
+    let by_id = call.version >= TOPIC_ID_FROM;
+    let topics = request.topics.iter().map(|topic| match by_id {
+        true => topic_id_ref(topic.topic_id),
+        false => topic_ref(&topic.topic),
+    });
+    let topics: Vec<TopicRef> = topics.collect();
+    with_names(call, topics.into_iter(), move |call, names| {
         begin_named(call, &request, names)
     })
 }
@@ -66,10 +65,7 @@ fn begin_named(
     };
     let mut asked = Vec::new();
     for (topic, name) in request.topics.iter().zip(names) {
-        let may = name.and_then(|name| match call.may(Operation::Read, &name) {
-            true => Ok(name),
-            false => Err(ResponseError::TopicAuthorizationFailed),
-        });
+        let may = call.permitted(Operation::Read, name);
         fetch.begin_topic(topic, may, read_committed, &mut asked);
     }
     if asked.is_empty() {

@@ -162,7 +162,7 @@ impl Metadata {
                     *slot = Asked::Answered(failed(None, topic.topic_id, error));
                 }
                 (Ok(info), name) => {
-                    call.context.topic_ids.learn(&info);
+                    call.context.learn(&info);
                     let name = name.as_ref().map(|name| TopicName(own(name)));
                     let name = name.or_else(|| topic_name(&info.name)).unwrap_or_default();
                     *slot = Asked::Answered(described(call, &info, name, self.topic_operations));
@@ -203,7 +203,7 @@ impl Metadata {
         let name = topic.name.as_ref().map(|name| TopicName(own(name)));
         *slot = Asked::Answered(match result {
             Ok(Reply::Topic(info)) => {
-                call.context.topic_ids.learn(&info);
+                call.context.learn(&info);
                 described(call, &info, name.unwrap_or_default(), self.topic_operations)
             }
             // Another client was quicker: the next question finds it.

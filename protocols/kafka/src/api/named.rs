@@ -1,16 +1,16 @@
 //! The names of the topics of a request that may name them by their ids: access is granted to names.
 
 use kafka_protocol::ResponseError;
-use omnilog_broker::{Command, Name, Refusal, Reply, TopicInfo};
+use omnilog_auth::Operation;
+use omnilog_broker::{Command, Name, Refusal, Reply, TopicInfo, TopicRef};
 use omnilog_wire::ConnectionError;
-use uuid::Uuid;
 
-use super::{Answer, Begun, Call, Exchange, Progress, topic_error, topic_id_ref, unexpected};
+use super::{Answer, Begun, Call, Exchange, Progress, topic_error, unexpected};
 
 /// A topic's name, or why it has none that could be asked about.
 pub(super) type Named = Result<Name, ResponseError>;
 
-/// What a request does with the names of its topics, one for each id.
+/// What a request does with the names of its topics.
 type Go = Box<dyn FnOnce(&mut Call<'_>, Vec<Named>) -> Result<Begun, ConnectionError> + Send>;
 
 /// A request that waits for names, and then goes on as another exchange.
@@ -22,21 +22,36 @@ struct Naming {
     then: Option<Box<dyn Exchange>>,
 }
 
-/// Goes on with the names of topics given by ids; the broker is asked for those that nobody has been told yet.
+impl Call<'_> {
+    /// The same name, or why this may not be done with its topic.
+    pub(super) fn permitted(&self, operation: Operation, name: Named) -> Named {
+        name.and_then(|name| match self.may(operation, &name) {
+            true => Ok(name),
+            false => Err(ResponseError::TopicAuthorizationFailed),
+        })
+    }
+}
+
+/// Goes on with the names of topics, given by these or by ids; the broker is asked for those that nobody has been told
+/// yet.
 pub(super) fn with_names(
     call: &mut Call<'_>,
-    ids: impl Iterator<Item = Uuid>,
+    topics: impl Iterator<Item = TopicRef>,
     go: impl FnOnce(&mut Call<'_>, Vec<Named>) -> Result<Begun, ConnectionError> + Send + 'static,
 ) -> Result<Begun, ConnectionError> {
     let mut asked = Vec::new();
     let mut refs = Vec::new();
-    let names: Vec<Named> = ids
+    let names: Vec<Named> = topics
         .enumerate()
-        .map(|(at, id)| {
-            let known = call.context.topic_ids.name(id);
-            if known.is_none() && !id.is_nil() {
+        .map(|(at, topic)| {
+            let id = match topic {
+                TopicRef::Name(name) => return Ok(name),
+                TopicRef::Uuid(id) => id,
+            };
+            let known = call.context.topic_ids.name(call.context.namespace, id);
+            if known.is_none() && id != 0 {
                 asked.push(at);
-                refs.push(topic_id_ref(id));
+                refs.push(topic);
             }
             known.ok_or(ResponseError::UnknownTopicId)
         })
@@ -69,7 +84,7 @@ impl Naming {
             };
             *name = match told {
                 Ok(info) => {
-                    call.context.topic_ids.learn(&info);
+                    call.context.learn(&info);
                     Ok(info.name)
                 }
                 Err(refusal) => Err(topic_error(&refusal, true)),

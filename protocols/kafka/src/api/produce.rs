@@ -10,7 +10,7 @@ use omnilog_wire::ConnectionError;
 use uuid::Uuid;
 
 use super::named::{Named, with_names};
-use super::{Answer, Begun, Call, Exchange, Progress, name_of, topic_id_ref, unexpected};
+use super::{Answer, Begun, Call, Exchange, Progress, topic_id_ref, topic_ref, unexpected};
 use crate::codec::{
     ProduceReply, ProduceReplyPartition, ProduceReplyTopic, ProduceRequest, ProduceTopic,
 };
@@ -43,13 +43,13 @@ struct Produce {
 /// Checks every batch and sends the good ones to the broker.
 pub(super) fn begin(call: &mut Call<'_>, body: &Bytes) -> Result<Begun, ConnectionError> {
     let request = ProduceRequest::decode(body, call.version).map_err(rescue::codec)?;
-    let topics = request.topics.iter();
-    if call.version < TOPIC_ID_FROM {
-        let names = topics.map(|topic| Ok(name_of(&topic.name))).collect();
-        return begin_named(call, &request, names);
-    }
-    let ids: Vec<Uuid> = topics.map(|topic| topic.topic_id).collect();
-    with_names(call, ids.into_iter(), move |call, names| {
+    let by_id = call.version >= TOPIC_ID_FROM;
+    let topics = request.topics.iter().map(|topic| match by_id {
+        true => topic_id_ref(topic.topic_id),
+        false => topic_ref(&topic.name),
+    });
+    let topics: Vec<TopicRef> = topics.collect();
+    with_names(call, topics.into_iter(), move |call, names| {
         begin_named(call, &request, names)
     })
 }
@@ -83,10 +83,7 @@ fn begin_named(
         (transactional && !may).then_some(ResponseError::TransactionalIdAuthorizationFailed)
     };
     for (topic, name) in request.topics.iter().zip(names) {
-        let may = name.and_then(|name| match call.may(Operation::Write, &name) {
-            true => Ok(name),
-            false => Err(ResponseError::TopicAuthorizationFailed),
-        });
+        let may = call.permitted(Operation::Write, name);
         produce.begin_topic(call, topic, request.acks, &whole.map_or(may, Err));
     }
     if produce.waiting > 0 {
