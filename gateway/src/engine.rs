@@ -76,6 +76,7 @@ pub(crate) fn broker_config(settings: &Settings) -> BrokerConfig {
             Durability::Synced => omnilog_broker::Durability::Synced,
             Durability::Written => omnilog_broker::Durability::Written,
         },
+        connection_threads: settings.limits.connection_threads(),
         partitions_default: topics.partitions_default,
         retention_ms_default: topics.retention_ms_default,
         retention_bytes_default: topics.retention_bytes_default,

@@ -35,6 +35,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         _ = std::fs::remove_file(path);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.limits.connection_threads())
         .enable_all()
         .thread_name("connections")
         .build()

@@ -104,11 +104,11 @@ pub trait Journal: Send {
     fn push(&mut self, frame: &Frame<'_>, class: Class) -> Result<Pushed, JournalError>;
     /// Bytes of the group under construction.
     fn group_bytes(&self) -> usize;
+    /// Somebody waits for what has been pushed: from the next [`Journal::submit`] on it is to be synced.
+    fn sync(&mut self);
     /// Hands the group on. News of it come from [`Journal::poll`]. It is synced before long; at once only with what
     /// [`Journal::sync`] asks for.
     fn submit(&mut self) -> Result<(), JournalError>;
-    /// Asks that all that was submitted be synced now: somebody waits for it.
-    fn sync(&mut self);
     /// News, if there are any.
     fn poll(&mut self) -> Option<Completion>;
     /// Grows at each start.

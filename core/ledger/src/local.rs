@@ -67,6 +67,8 @@ pub struct LocalJournal {
     group_first: Lsn,
     group_frames: u32,
     group_entries: Vec<Entry>,
+    /// Somebody waits for what has been pushed.
+    wanted: bool,
     syncer: Syncer,
     /// Groups written and not yet reported: written, synced.
     written: VecDeque<(Lsn, Lsn)>,
@@ -158,6 +160,7 @@ impl LocalJournal {
             group_first: recovered.last_lsn + 1,
             group_frames: 0,
             group_entries: Vec::new(),
+            wanted: false,
             syncer,
             written: VecDeque::new(),
             syncing: VecDeque::new(),
@@ -316,15 +319,15 @@ impl Journal for LocalJournal {
     }
 
     fn submit(&mut self) -> Result<(), JournalError> {
-        if self.group.is_empty() {
-            Ok(())
-        } else {
-            self.write_group(0)
+        if !self.group.is_empty() {
+            self.write_group(0)?;
         }
+        self.syncer.announce(std::mem::take(&mut self.wanted));
+        Ok(())
     }
 
     fn sync(&mut self) {
-        self.syncer.want();
+        self.wanted = true;
     }
 
     fn poll(&mut self) -> Option<Completion> {

@@ -2,9 +2,8 @@
 //!
 //! A sync costs about as much whatever it covers. Clients with a window answer a sync's release with their next
 //! messages: if the next sync began at once, it would find half of them, and the one after it the other half. So it
-//! waits until about as much has been written as was under way when the one before ended, and at most half as long as
-//! that one took. A client that waits for each of its messages is not held up: its next message is all there is to wait
-//! for.
+//! waits until about as much has been written as was under way when the one before ended, and at most as long as that one
+//! took. A client that waits for each of its messages is not held up: its next message is all there is to wait for.
 
 use crate::env::File;
 use crate::frame::Lsn;
@@ -20,7 +19,7 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 const UNWANTED_DELAY: Duration = Duration::from_millis(20);
 
 /// The longest that a sync waits for company.
-const COMPANY_DELAY_MAX: Duration = Duration::from_micros(300);
+const COMPANY_DELAY_MAX: Duration = Duration::from_millis(1);
 
 /// What is written and what is synced.
 #[derive(Default)]
@@ -35,6 +34,8 @@ pub(crate) struct SyncState {
     pub(crate) stopping: bool,
     /// Bytes written since the last sync began.
     waiting_bytes: u64,
+    /// The thread waits for something to be written.
+    idle: bool,
     /// As many as are worth the next sync, until then.
     company: Option<(u64, Instant)>,
 }
@@ -104,7 +105,7 @@ impl Syncer {
         let mut state = self.state.0.lock();
         // Three quarters: the same messages take more or less room as they are gathered.
         let company = (bytes + state.waiting_bytes) / 4 * 3;
-        state.company = Some((company, now + ((now - began) / 2).min(COMPANY_DELAY_MAX)));
+        state.company = Some((company, now + (now - began).min(COMPANY_DELAY_MAX)));
         match result {
             Ok(()) => state.synced = state.synced.max(target),
             Err(error) => state.failed = Some(Arc::new(error)),
@@ -130,7 +131,9 @@ impl Syncer {
                         return;
                     }
                     if state.files.is_empty() {
+                        state.idle = true;
                         self.state.1.wait(&mut state);
+                        state.idle = false;
                         continue;
                     }
                     let asked = state.wanted > state.synced || state.stopping;
@@ -153,29 +156,32 @@ impl Syncer {
         }
     }
 
+    /// So much has been written to this file. Nobody is woken for it before [`Syncer::announce`].
     pub(crate) fn written(&self, file: &Arc<dyn File>, last_lsn: Lsn, bytes: u64) {
         let mut state = self.state.0.lock();
         state.written = state.written.max(last_lsn);
         state.waiting_bytes += bytes;
-        let idle = state.files.is_empty();
         if !state.files.iter().any(|known| Arc::ptr_eq(known, file)) {
             state.files.push(file.clone());
         }
-        if idle {
-            self.state.1.notify_one();
-        }
     }
 
-    /// Somebody waits for what has been written.
-    pub(crate) fn want(&self) {
+    /// What has been written is to be synced: at once if somebody waits for it (`wanted`), else before long.
+    pub(crate) fn announce(&self, wanted: bool) {
         let mut state = self.state.0.lock();
-        if state.wanted < state.written {
+        let due = if !wanted {
+            state.idle && !state.files.is_empty()
+        } else if state.wanted < state.written {
             // Asked before, it waits for company at the most, and wakes by itself if that does not come.
             let asked = state.wanted > state.synced;
             state.wanted = state.written;
-            if !asked || state.awaits_company().is_none() {
-                self.state.1.notify_one();
-            }
+            !asked || state.awaits_company().is_none()
+        } else {
+            false
+        };
+        drop(state);
+        if due {
+            self.state.1.notify_one();
         }
     }
 

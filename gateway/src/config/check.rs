@@ -155,6 +155,7 @@ impl Checker<'_> {
             topics,
             journal,
             kafka,
+            limits,
             ..
         } = settings;
         if i128::from(topics.message_bytes_max) > i128::from(journal.file_bytes / 4) {
@@ -162,6 +163,9 @@ impl Checker<'_> {
                 "topics.message_bytes_max",
                 "must not exceed a quarter of journal.file_bytes: a message lies in one file",
             );
+        }
+        if limits.connection_threads > 1024 {
+            return self.refuse("limits.connection_threads", "must not exceed 1024");
         }
         if kafka.session_timeout_ms_max < kafka.session_timeout_ms_min {
             return self.refuse(

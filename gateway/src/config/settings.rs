@@ -267,6 +267,7 @@ impl Default for MemorySettings {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LimitSettings {
     pub(crate) connections_max: usize,
+    pub(crate) connection_threads: usize,
     pub(crate) handshake_ms_max: u64,
     pub(crate) write_backlog_bytes_max: usize,
     pub(crate) peer_stall_ms_max: u64,
@@ -280,6 +281,7 @@ impl Default for LimitSettings {
     fn default() -> Self {
         Self {
             connections_max: 100_000,
+            connection_threads: 0,
             handshake_ms_max: 10_000,
             write_backlog_bytes_max: 1 << 20,
             peer_stall_ms_max: 60_000,
@@ -287,6 +289,19 @@ impl Default for LimitSettings {
             password_checks_max: 2,
             delayed_messages_max: 5_000_000,
             delay_ms_max: 3660 * 24 * 60 * 60 * 1000,
+        }
+    }
+}
+
+impl LimitSettings {
+    /// How many threads serve connections: as set, or all cores but one, which the sequencer and the journal share.
+    pub(crate) fn connection_threads(&self) -> usize {
+        match self.connection_threads {
+            0 => {
+                let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                cores.saturating_sub(1).max(1)
+            }
+            set => set,
         }
     }
 }

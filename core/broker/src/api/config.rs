@@ -22,6 +22,8 @@ pub struct BrokerConfig {
     pub namespaces: Vec<Name>,
     /// When writes are acknowledged.
     pub durability: Durability,
+    /// Threads that serve connections: those that catch up leave one of them to the others.
+    pub connection_threads: usize,
     /// Partitions of a log made by Kafka's auto-creation or without a number.
     pub partitions_default: u32,
     /// Retention of a log made by Kafka: milliseconds, -1 for no limit.
@@ -144,6 +146,7 @@ impl Default for BrokerConfig {
         Self {
             namespaces: vec![Name::from_static(b"/")],
             durability: Durability::Synced,
+            connection_threads: 1,
             partitions_default: 1,
             retention_ms_default: 7 * DAY_MS,
             retention_bytes_default: -1,

@@ -86,7 +86,7 @@ impl Broker {
             leader_epoch,
             commands: TotalBudget::new(commands_bytes_max),
             compacted: shard.compacted(),
-            turns: Turns::for_this_machine(),
+            turns: Turns::beside(config.connection_threads),
         };
         let broker = Self::new(Arc::new(shared));
         sequencer.open(shard, cold.clone());

@@ -32,10 +32,9 @@ impl Turns {
         }))
     }
 
-    /// One less than there are cores: that is how many threads serve connections.
-    pub(crate) fn for_this_machine() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::new(cores.saturating_sub(1))
+    /// One less than the threads that serve connections.
+    pub(crate) fn beside(connection_threads: usize) -> Self {
+        Self::new(connection_threads.saturating_sub(1))
     }
 }
 

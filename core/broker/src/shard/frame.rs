@@ -149,13 +149,11 @@ impl Shard {
     /// Hands the group to the journal; what somebody waits for is synced at once.
     pub(crate) fn submit(&mut self) {
         self.bytes_written += self.journal.group_bytes() as u64;
-        if self.journal.group_bytes() > 0
-            && let Err(error) = self.journal.submit()
-        {
-            self.fail(&format!("a group can't be written: {error}"));
-        }
         if std::mem::take(&mut self.urgent) && self.config.durability == Durability::Synced {
             self.journal.sync();
+        }
+        if let Err(error) = self.journal.submit() {
+            self.fail(&format!("a group can't be written: {error}"));
         }
     }
 
