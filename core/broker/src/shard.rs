@@ -52,6 +52,8 @@ mod topics;
 mod transactions;
 mod turns;
 mod windows;
+#[cfg(test)]
+mod workbench;
 
 use crate::api::*;
 use crate::mapping::Mapping;
@@ -66,6 +68,7 @@ use checkpoint::Progress;
 use clients::ClientState;
 #[cfg(test)]
 pub(crate) use compaction::CompactionJob;
+use dead_letters::Postponed;
 pub(crate) use dead_letters::{Dying, Exhumation};
 pub(crate) use dispatch::published_qos;
 use fetch::ParkedFetch;
@@ -179,6 +182,8 @@ pub(crate) struct Shard {
     in_one_frame: bool,
     /// What queues' entries take in memory.
     set_memory: set_memory::SetMemory,
+    /// Dead letters that are to have a frame of their own, next.
+    postponed: VecDeque<Postponed>,
     /// Sees the state as of each frame.
     #[cfg(test)]
     pub(crate) witness: Option<Witness>,
@@ -361,7 +366,7 @@ impl Shard {
             Command::CreateTopic(create) => self.create_topic(namespace, create),
             Command::DeleteTopic(topic) => self.delete_topic(namespace, &topic),
             Command::AddPartitions(topic, count) => self.add_partitions(namespace, &topic, count),
-            Command::AlterTopic(topic, settings) => self.alter_topic(namespace, &topic, settings),
+            Command::AlterTopic(alter) => self.alter_topic(namespace, alter),
             Command::EpochEnd(topic, partition, epoch) => {
                 self.epoch_end(namespace, &topic, partition, epoch)
             }

@@ -68,8 +68,8 @@ async fn a_compacted_topic_refuses_records_without_a_key() {
     }
     // The setting counts at once, both ways.
     let reference = TopicRef::Name(name);
-    let plain = Command::AlterTopic(reference.clone(), LogSettings::default());
-    peer.ask(plain).await.unwrap();
+    let plain = AlterTopic::new(reference.clone(), LogSettings::default());
+    peer.ask(Command::AlterTopic(plain)).await.unwrap();
     append(&mut peer, batch(&[None], Compression::None))
         .await
         .unwrap();
@@ -77,7 +77,7 @@ async fn a_compacted_topic_refuses_records_without_a_key() {
         cleanup: Some(CleanupPolicy::Compact),
         ..LogSettings::default()
     };
-    peer.ask(Command::AlterTopic(reference, compacted))
+    peer.ask(Command::AlterTopic(AlterTopic::new(reference, compacted)))
         .await
         .unwrap();
     let refused = append(&mut peer, batch(&[None], Compression::None)).await;

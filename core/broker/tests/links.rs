@@ -152,7 +152,8 @@ async fn hold(peer: &mut Peer, value: &str) -> Result<Reply, Refusal> {
         ..LogSettings::default()
     };
     let topic = TopicRef::Name(Bytes::from_static(b"orders"));
-    peer.ask(Command::AlterTopic(topic, settings)).await
+    peer.ask(Command::AlterTopic(AlterTopic::new(topic, settings)))
+        .await
 }
 
 /// Where the log starts once retention, which looks every second, has moved that to this offset or further.

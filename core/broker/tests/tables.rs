@@ -38,8 +38,11 @@ async fn create(peer: &mut Peer, name: &'static str, value: &str, template: Opti
 }
 
 async fn alter(peer: &mut Peer, name: &'static str, value: &str) -> Result<Reply, Refusal> {
-    peer.ask(Command::AlterTopic(topic(name), retain(value)))
-        .await
+    peer.ask(Command::AlterTopic(AlterTopic::new(
+        topic(name),
+        retain(value),
+    )))
+    .await
 }
 
 async fn put(peer: &mut Peer, name: &'static str, key: &str, value: &str) {

@@ -46,7 +46,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{BrokerId, TopicName};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use omnilog_auth::{Operation, Resource};
-use omnilog_broker::{Command, Name, Noun, Refusal, TopicRef};
+use omnilog_broker::{Command, Name, Noun, RAW_SUFFIX, Refusal, TopicRef};
 use omnilog_wire::{ConnectionError, Outbox};
 use uuid::Uuid;
 
@@ -147,20 +147,35 @@ impl Call<'_> {
 
     /// May the client do this to the topic of this name in the namespace?
     pub(crate) fn may(&self, operation: Operation, name: &[u8]) -> bool {
-        let resource = Resource::Name(&self.context.namespace_name, name);
-        self.context.allows(operation, resource)
+        let allows = |name| {
+            let resource = Resource::Name(&self.context.namespace_name, name);
+            self.context.allows(operation, resource)
+        };
+        // A raw view has what its topic had: nobody reads it who may not read the topic.
+        let raw_of = name.strip_suffix(RAW_SUFFIX.as_bytes());
+        let raw_of = raw_of.filter(|_| operation == Operation::Read);
+        allows(name) && raw_of.is_none_or(allows)
     }
 
-    /// May the client know of this topic? Whoever may do anything with it may (Kafka's Describe).
+    /// May the client know of this topic (Kafka's Describe)?
     pub(crate) fn may_know(&self, name: &[u8]) -> bool {
-        let any = [Operation::Read, Operation::Write, Operation::Configure];
-        any.into_iter().any(|operation| self.may(operation, name))
+        ANY_OF.into_iter().any(|any| self.may(any, name))
+    }
+
+    /// May the client do this to the group?
+    pub(crate) fn may_group(&self, operation: Operation, group: &[u8]) -> bool {
+        let resource = Resource::Group(&self.context.namespace_name, group);
+        self.context.allows(operation, resource)
     }
 
     /// May the client take part in this group?
     pub(crate) fn may_use_group(&self, group: &[u8]) -> bool {
-        let resource = Resource::Group(&self.context.namespace_name, group);
-        self.context.allows(Operation::Read, resource)
+        self.may_group(Operation::Read, group)
+    }
+
+    /// May the client know of this group (Kafka's Describe)?
+    pub(crate) fn may_know_group(&self, group: &[u8]) -> bool {
+        ANY_OF.into_iter().any(|any| self.may_group(any, group))
     }
 
     /// The code of the broker's refusal for a topic that was given by its id.
@@ -177,6 +192,9 @@ impl Call<'_> {
         BrokerId(self.context.config.node_id)
     }
 }
+
+/// Whoever may do any of these to something may know of it (Kafka's Describe).
+const ANY_OF: [Operation; 3] = [Operation::Read, Operation::Write, Operation::Configure];
 
 /// Begins a request that has passed the gate and the walk.
 pub(crate) fn begin(call: &mut Call<'_>, body: &Bytes) -> Result<Begun, ConnectionError> {

@@ -18,7 +18,7 @@ pub enum Command {
     /// Raises the number of partitions to this. → [`Reply::Topic`]
     AddPartitions(TopicRef, u32),
     /// Replaces the settings. → [`Reply::Topic`]
-    AlterTopic(TopicRef, LogSettings),
+    AlterTopic(AlterTopic),
     /// → [`Reply::Appended`]
     Append(Append),
     /// → [`Reply::Fetched`], one for each partition, in order.

@@ -47,6 +47,28 @@ pub struct CreateTopic {
     pub path_template: Option<String>,
 }
 
+/// Replacing a log's settings (Kafka IncrementalAlterConfigs).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlterTopic {
+    /// Which.
+    pub topic: TopicRef,
+    /// All its settings from then on.
+    pub settings: LogSettings,
+    /// Only say whether it would succeed.
+    pub validate_only: bool,
+}
+
+impl AlterTopic {
+    /// Settings that count at once.
+    pub fn new(topic: TopicRef, settings: LogSettings) -> Self {
+        Self {
+            topic,
+            settings,
+            validate_only: false,
+        }
+    }
+}
+
 /// How a request names a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TopicRef {

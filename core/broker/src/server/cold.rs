@@ -313,6 +313,11 @@ fn read_batches(part: ColdFetched, reader: &dyn SectionReader) -> Fetched {
                     copies,
                 };
                 match reader.by_offset(range, bytes_max, at_least_one) {
+                    // A raw view has no holes: it went while this was on its way.
+                    Ok(sections) if copies.is_some() => {
+                        let batches = sections.into_iter().map(|section| section.batch);
+                        fetched.batches.extend(as_written(batches, offset));
+                    }
                     Ok(sections) if sections.is_empty() => {
                         // A hole: an empty batch leads the reader over it. What is only too large is none.
                         if at_least_one || is_hole(reader, range) {
@@ -334,6 +339,21 @@ fn read_batches(part: ColdFetched, reader: &dyn SectionReader) -> Fetched {
         tell_aborted(&mut fetched);
     }
     fetched
+}
+
+/// Of what was read from an offset of a raw view on, what is as it was written, up to the first that is not. A view that
+/// has gone, or begins later, since the read was decided may have lost its copies: what is left of the log is cleaned.
+fn as_written(batches: impl Iterator<Item = Bytes>, offset: i64) -> impl Iterator<Item = Bytes> {
+    let mut next = offset;
+    batches.take_while(move |batch| {
+        BatchHeader::peek(batch).is_ok_and(|header| {
+            let (first, count) = (header.base_offset, i64::from(header.record_count));
+            let whole = count == i64::from(header.last_offset_delta) + 1;
+            let follows = first <= next;
+            next = first + count;
+            whole && follows
+        })
+    })
 }
 
 /// Leaves those aborted transactions of which there is something in the batches. A reader drops its producer's records

@@ -2,6 +2,7 @@
 
 use crate::api::*;
 use crate::shard::Shard;
+use crate::shard::dead_letters::spelled_bytes;
 
 /// Commands in one atomic frame, at the most.
 const COMMANDS_MAX: usize = 100_000;
@@ -26,7 +27,11 @@ impl Shard {
         let bytes: usize = commands
             .iter()
             .map(|command| match command {
-                Command::Publish(publish) => publish.batch.len() + 512,
+                Command::Publish(publish) => {
+                    let records = publish.records.iter();
+                    let beside = records.map(|record| 512 + spelled_bytes(&record.envelope));
+                    publish.batch.len() + beside.sum::<usize>()
+                }
                 Command::Settle(settle) if settle.settlement != Settlement::Ack => settle
                     .entries
                     .iter()

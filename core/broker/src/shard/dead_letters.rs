@@ -1,7 +1,8 @@
 //! Entries that end before they are consumed: dropped, or published again where their queue says (dead letters).
 //!
 //! A dead letter is a new record in the frame that removes the entry, so that it is in one place at any time. Where the
-//! record must be read from the files first, the entry is leased to nobody until it has been.
+//! record must be read from the files first, the entry is leased to nobody until it has been. One that doesn't fit into a
+//! frame beside what is there already has the next frame for itself, and nobody is told of the first before.
 
 use crate::api::*;
 use crate::event::Event as Decision;
@@ -44,6 +45,15 @@ pub(crate) struct Exhumation {
 enum Cause {
     Died { queue: QueueId, entry: u64 },
     Due(Due),
+}
+
+/// Dead letters that the frame under construction has no room for.
+#[derive(Debug)]
+pub(crate) enum Postponed {
+    /// Of an entry of this queue, leased to nobody until then.
+    Entry(QueueId),
+    /// Of a message that is in no queue any more.
+    Message(QueueId, Box<Message>, DeathReason),
 }
 
 impl Exhumation {
@@ -109,9 +119,7 @@ impl Shard {
             if let Some(kept) = kept {
                 queue.memory_bytes -= kept.bytes;
                 queue.returned.remove(entry);
-                if letters {
-                    self.dead_letter(id, &kept.message, reason);
-                }
+                self.discard_message(id, &kept.message, reason);
                 continue;
             }
             self.state.changes.touch(queue);
@@ -121,13 +129,16 @@ impl Shard {
                 continue;
             }
             match self.locate(entry) {
-                Located::Here(message) if !self.exhuming.contains_key(&id) => {
-                    self.dead_letter(id, &message, reason);
+                Located::Here(message) if self.exhuming.contains_key(&id) => {
+                    // Those before it come first.
+                    self.await_death(id, entry, rank, reason, Some(Some(message)));
+                }
+                Located::Here(message) if self.dead_letter(id, &message, reason) => {
                     gone.push(entry);
                 }
                 Located::Here(message) => {
-                    // Those before it come first.
                     self.await_death(id, entry, rank, reason, Some(Some(message)));
+                    self.postponed.push_back(Postponed::Entry(id));
                 }
                 Located::Cold(record) => {
                     self.await_death(id, entry, rank, reason, None);
@@ -145,9 +156,43 @@ impl Shard {
 
     /// A message that is not, or no longer, in a queue is its dead letter, if it has any.
     pub(crate) fn discard_message(&mut self, id: QueueId, message: &Message, reason: DeathReason) {
-        if self.dead_letters_of(id) {
-            self.dead_letter(id, message, reason);
+        // Those before it come first.
+        let at_once = self.postponed.is_empty();
+        if self.dead_letters_of(id) && !(at_once && self.dead_letter(id, message, reason)) {
+            let message = Box::new(message.clone());
+            self.postponed
+                .push_back(Postponed::Message(id, message, reason));
         }
+    }
+
+    /// Publishes a dead letter that the last frame had no room for, in a frame of its own. Says whether there was any.
+    pub(crate) fn publish_postponed(&mut self) -> bool {
+        let Some(postponed) = self.postponed.pop_front() else {
+            return false;
+        };
+        match postponed {
+            Postponed::Message(id, message, reason) => {
+                self.dead_letter(id, &message, reason);
+            }
+            Postponed::Entry(id) => {
+                if let Some(next) = self.next_dying(id) {
+                    // Others may have waited for it.
+                    self.postponed.push_front(Postponed::Entry(id));
+                    self.bury(id, next);
+                }
+            }
+        }
+        true
+    }
+
+    /// The first of a queue's dying entries, if its record is here.
+    fn next_dying(&mut self, id: QueueId) -> Option<Dying> {
+        let dying = self.exhuming.get_mut(&id)?;
+        let next = dying.pop_front_if(|next| next.message.is_some());
+        if dying.is_empty() {
+            self.exhuming.remove(&id);
+        }
+        next
     }
 
     /// A record has been read.
@@ -185,20 +230,19 @@ impl Shard {
         if let Some(read) = read {
             read.message = Some(message);
         }
-        while let Some(dying) = self.exhuming.get_mut(&id) {
-            let next = dying.pop_front_if(|next| next.message.is_some());
-            if dying.is_empty() {
-                self.exhuming.remove(&id);
-            }
-            let Some(next) = next else {
-                return;
-            };
-            self.bury(id, next.entry, next.reason, next.message.flatten());
+        while let Some(next) = self.next_dying(id) {
+            self.bury(id, next);
             self.conclude_frame();
         }
     }
 
-    fn bury(&mut self, id: QueueId, entry: u64, reason: DeathReason, message: Option<Message>) {
+    /// Puts an entry's dead letter and its end into a frame that nothing else is in.
+    fn bury(&mut self, id: QueueId, dying: Dying) {
+        let Dying {
+            entry,
+            reason,
+            message,
+        } = dying;
         let Some(queue) = self.state.queues.get_mut(&id) else {
             return;
         };
@@ -208,8 +252,10 @@ impl Shard {
         }
         self.state.changes.touch(queue);
         queue.unlease(EntryId(entry));
-        match message {
-            Some(message) => self.dead_letter(id, &message, reason),
+        match message.flatten() {
+            Some(message) => {
+                self.dead_letter(id, &message, reason);
+            }
             None => tracing::error!(queue = id.0, entry, "a dead letter's record can't be read"),
         }
         self.remove_entries(id, &[entry]);
@@ -229,22 +275,23 @@ impl Shard {
         }
     }
 
-    /// Publishes a message again, where its queue says.
-    fn dead_letter(&mut self, id: QueueId, message: &Message, reason: DeathReason) {
+    /// Publishes a message again, where its queue says; not if the frame under construction has no room beside what is
+    /// in it.
+    fn dead_letter(&mut self, id: QueueId, message: &Message, reason: DeathReason) -> bool {
         let Some(queue) = self.state.queues.get(&id) else {
-            return;
+            return true;
         };
         let letters = queue
             .policy
             .as_ref()
             .and_then(|policy| policy.dead_letters.clone());
         let (Some(letters), Some(envelope)) = (letters, message.envelope()) else {
-            return;
+            return true;
         };
         let namespace = queue.namespace;
         let name = queue.declared.name.clone();
         let (exchange, key) = spelled(envelope);
-        let deaths = Deaths::and(
+        let mut deaths = Deaths::and(
             message.deaths().map(|deaths| &**deaths),
             envelope.provenance,
             Death {
@@ -276,15 +323,23 @@ impl Shard {
         let route = self.without_cycles(&route, &deaths, reason);
         let stored = &message.stored.batch;
         let Some((batch, range)) = rebatch(stored, envelope.range, route.placed.as_deref()) else {
-            return;
+            return true;
         };
         envelope.range = range;
-        if !self.fits_frame(batch.len()) {
-            tracing::error!(
-                queue = id.0,
-                "a dead letter does not fit into a frame, and is lost"
-            );
-            return;
+        let bytes = batch.len() + spelled_bytes(&envelope);
+        while !self.fits_frame(bytes + deaths.bytes()) {
+            if !self.is_frame_empty() {
+                return false;
+            }
+            // The message was in a frame, so it is what happened to it that has grown too long.
+            if deaths.deaths.len() < 2 {
+                tracing::error!(
+                    queue = id.0,
+                    "a dead letter does not fit into a frame, and is lost"
+                );
+                return true;
+            }
+            deaths.deaths.pop();
         }
         let record = PublishRecord::of(envelope);
         let deaths = vec![(0, Arc::new(deaths))];
@@ -298,6 +353,7 @@ impl Shard {
             deaths,
             &mut outcomes,
         );
+        true
     }
 
     /// A route without the queues in which the message died before, with no consumer's refusal since: it would go round
@@ -325,6 +381,19 @@ impl Shard {
     }
 }
 
+/// What a record's envelope takes beside its batch, roughly.
+pub(super) fn spelled_bytes(envelope: &Envelope) -> usize {
+    let address = match &envelope.address {
+        Address::Amqp {
+            exchange,
+            routing_key,
+        } => exchange.len() + routing_key.len(),
+        Address::Mqtt { topic } => topic.len(),
+        Address::Kafka { topic, key } => topic.len() + key.as_ref().map_or(0, Bytes::len),
+    };
+    address + envelope.publisher.len() + envelope.properties.len()
+}
+
 /// Exchange and routing key of a message, as AMQP spells them.
 fn spelled(envelope: &Envelope) -> (Name, Bytes) {
     match &envelope.address {
@@ -341,6 +410,14 @@ fn spelled(envelope: &Envelope) -> (Name, Bytes) {
 }
 
 impl Deaths {
+    /// What it takes beside a record, at the most.
+    fn bytes(&self) -> usize {
+        let of =
+            |death: &Death| 64 + death.queue.len() + death.exchange.len() + death.routing_key.len();
+        let first = self.first.queue.len() + self.first.exchange.len();
+        64 + first + self.deaths.iter().map(of).sum::<usize>()
+    }
+
     /// A history with one more death, as RabbitMQ keeps it: one entry for each queue and reason, the newest first.
     fn and(before: Option<&Self>, origin: Provenance, death: Death) -> Self {
         let Some(before) = before else {
@@ -378,3 +455,6 @@ impl Deaths {
             .any(|death| death.reason == DeathReason::Rejected)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,13 @@ impl Shard {
     /// Hands the frame under construction to the journal's group, if there is anything in it. Without space for it, it
     /// is held, and all that waits for it.
     pub(crate) fn finish_frame(&mut self) {
+        self.write_frame();
+        while !self.in_one_frame && self.publish_postponed() {
+            self.write_frame();
+        }
+    }
+
+    fn write_frame(&mut self) {
         if self.decision.is_empty() && self.sections.is_empty() {
             return;
         }

@@ -176,6 +176,7 @@ impl Shard {
             held: Default::default(),
             census: Default::default(),
             set_memory: Default::default(),
+            postponed: VecDeque::new(),
             pressure: Default::default(),
             transaction_timers: BTreeSet::new(),
             leaving: Default::default(),

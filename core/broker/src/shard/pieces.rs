@@ -20,6 +20,11 @@ impl Shard {
         bytes + self.decision.len()
     }
 
+    /// Is nothing in the frame under construction?
+    pub(super) fn is_frame_empty(&self) -> bool {
+        self.sections.is_empty() && self.decision.is_empty()
+    }
+
     /// Would a copy of a message of this size fit into the frame under construction?
     pub(super) fn fits_frame(&self, bytes: usize) -> bool {
         let beside = 4096.min(self.journal.frame_bytes_max() / 16);
@@ -29,8 +34,7 @@ impl Shard {
     /// Is it better to begin another frame before this entry may become a dead letter? Never where all must be in one.
     /// It is asked while the entry is in its queue still: a frame's end is a state that may be replayed.
     pub(super) fn is_crowded(&self, id: QueueId, entry: u64) -> bool {
-        let any = !self.sections.is_empty() || !self.decision.is_empty();
-        if self.in_one_frame || !any {
+        if self.in_one_frame || self.is_frame_empty() {
             return false;
         }
         let limit = self.journal.frame_bytes_max() / 2;

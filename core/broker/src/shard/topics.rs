@@ -352,18 +352,25 @@ impl Shard {
     pub(crate) fn alter_topic(
         &mut self,
         namespace: NamespaceId,
-        topic: &TopicRef,
-        settings: LogSettings,
+        alter: AlterTopic,
     ) -> Result<Reply, Refusal> {
+        let AlterTopic {
+            topic,
+            settings,
+            validate_only,
+        } = alter;
         check_settings(&settings)?;
         let known = self
             .state
-            .topic(namespace, topic)
-            .ok_or_else(|| self.no_topic(namespace, topic))?;
+            .topic(namespace, &topic)
+            .ok_or_else(|| self.no_topic(namespace, &topic))?;
         let (id, view) = (known.id, known.raw.is_some());
         match view {
             true => check_raw_settings(&settings)?,
             false => self.check_raw(namespace, &known.name, &settings)?,
+        }
+        if validate_only {
+            return self.topic_reply(id);
         }
         self.record(&Decision::TopicAltered {
             topic: id,

@@ -18,6 +18,24 @@ fn name(name: &'static str) -> Name {
     Name::from_static(name.as_bytes())
 }
 
+/// What was read of a raw view from an offset on has no gap, and every record of its batches; says where it ends.
+fn check_whole(fetched: &Fetched, from: i64) -> i64 {
+    let mut end = from;
+    for bytes in &fetched.batches {
+        let header = *RecordBatch::parse(bytes.clone()).unwrap().header();
+        let base = header.base_offset;
+        assert!(base <= end, "the raw view has nothing from {end} to {base}");
+        assert!(base >= end || end == from, "{base} comes twice");
+        end = end.max(messages::end(bytes));
+        assert_eq!(
+            header.record_count,
+            header.last_offset_delta + 1,
+            "a batch of the raw view at {base} was cleaned"
+        );
+    }
+    end
+}
+
 impl World {
     /// The settings of a raw view, for the compacted log.
     pub(super) fn raw_settings(&mut self) -> Vec<(String, String)> {
@@ -70,8 +88,11 @@ impl World {
         parts: Vec<Result<Fetched, Refusal>>,
     ) {
         let Some((_, start)) = self.raw_view().filter(|(now, _)| *now == key) else {
-            // Another view, or none, by now.
+            // Another view, or none, by now: what is read of it is as it was written nevertheless.
             assert!(!self.keeps_raw, "the raw view is gone");
+            if let Some(Ok(fetched)) = parts.into_iter().next() {
+                check_whole(&fetched, from);
+            }
             return;
         };
         assert!(!self.keeps_raw || start == 0, "it begins at {start}");
@@ -82,21 +103,7 @@ impl World {
             Some(Err(Refusal::NotFound(..))) if !self.keeps_raw => return,
             other => panic!("the raw view can't be read from {from} on: {other:?}"),
         };
-        let mut end = from;
-        for bytes in &fetched.batches {
-            let header = *RecordBatch::parse(bytes.clone()).unwrap().header();
-            let base = header.base_offset;
-            assert!(
-                base <= end || base <= start,
-                "the raw view, which begins at {start}, has nothing from {end} to {base}"
-            );
-            assert!(base >= end || end == from, "{base} comes twice");
-            end = end.max(messages::end(bytes));
-            assert!(
-                header.record_count > 0 || end <= start,
-                "the raw view has an empty batch at {base}"
-            );
-        }
+        let end = check_whole(&fetched, from);
         let first = from.max(start).min(end);
         let records = if as_committed {
             let (seen, _) = committed(&fetched, from);

@@ -91,7 +91,7 @@ impl World {
             settings.others.extend(self.raw_settings());
         }
         let topic = TopicRef::Name(Name::from_static(topic.as_bytes()));
-        let command = Command::AlterTopic(topic, settings);
+        let command = Command::AlterTopic(AlterTopic::new(topic, settings));
         self.ask(at, Ask::Whatever, command);
     }
 

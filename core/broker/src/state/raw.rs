@@ -11,9 +11,6 @@ use crate::state::partition::{Partition, Span, Topic, drop_passed};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-/// What a raw view's name has behind its topic's.
-const SUFFIX: &[u8] = b".raw";
-
 /// The raw view of a topic, as a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RawView {
@@ -42,7 +39,7 @@ impl RawLog {
 
 /// The name of a topic's raw view.
 pub(crate) fn raw_name(topic: &Name) -> Name {
-    Name::from([topic, SUFFIX].concat())
+    Name::from([topic, RAW_SUFFIX.as_bytes()].concat())
 }
 
 /// A topic that can be read: itself, or its raw view.

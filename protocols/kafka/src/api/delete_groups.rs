@@ -3,6 +3,7 @@
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse, GroupId};
+use omnilog_auth::Operation;
 use omnilog_wire::ConnectionError;
 
 use super::{Answer, Begun, Call, Exchange, Progress, group_name, own, unexpected};
@@ -25,7 +26,7 @@ pub(super) fn begin(
     };
     for (part, group) in request.groups_names.iter().enumerate() {
         let mut result = DeletableGroupResult::default().with_group_id(GroupId(own(group)));
-        if call.may_use_group(group.as_bytes()) {
+        if call.may_group(Operation::Configure, group.as_bytes()) {
             delete.waiting += 1;
             call.group(part, group_name(group), GroupRequest::Delete);
         } else {

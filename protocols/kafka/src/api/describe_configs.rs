@@ -11,6 +11,7 @@ use omnilog_auth::Operation;
 use omnilog_broker::{Command, Reply, TopicInfo};
 use omnilog_wire::ConnectionError;
 
+use super::operations::may_configure_cluster;
 use super::settings::{self, Kind, PATH_TEMPLATE, SETTINGS, Setting, Source};
 use super::{
     Answer, Begun, Call, Exchange, Progress, name_of, own, text, topic_error, topic_ref, unexpected,
@@ -64,7 +65,7 @@ impl DescribeConfigs {
         let error = match resource.resource_type {
             TOPIC => match mapping::check_topic_name(&resource.resource_name) {
                 Err(_) => Some(ResponseError::InvalidTopicException),
-                Ok(()) if !call.may(Operation::Read, &name_of(&resource.resource_name)) => {
+                Ok(()) if !call.may(Operation::Configure, &name_of(&resource.resource_name)) => {
                     Some(ResponseError::TopicAuthorizationFailed)
                 }
                 Ok(()) => {
@@ -74,6 +75,9 @@ impl DescribeConfigs {
                     None
                 }
             },
+            BROKER if !may_configure_cluster(call) => {
+                Some(ResponseError::ClusterAuthorizationFailed)
+            }
             BROKER if is_this_broker(call, &resource.resource_name) => {
                 result.configs = self.of_broker(call, resource);
                 None

@@ -38,7 +38,7 @@ pub(super) fn begin(
         let mut described = DescribedGroup::default()
             .with_group_id(GroupId(own(group)))
             .with_authorized_operations(operations);
-        if call.may_use_group(group.as_bytes()) {
+        if call.may_know_group(group.as_bytes()) {
             describe.waiting += 1;
             call.group(part, group_name(group), GroupRequest::Describe);
         } else {

@@ -1,10 +1,10 @@
 //! DescribeTransactions: how transactional ids stand (KIP-664).
 
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_transactions_response::{TopicData, TransactionState};
 use kafka_protocol::messages::{
     DescribeTransactionsRequest, DescribeTransactionsResponse, ProducerId, TransactionalId,
 };
-use omnilog_auth::Operation;
 use omnilog_broker::{Command, Name, Refusal, Reply, TransactionInfo};
 use omnilog_wire::ConnectionError;
 
@@ -29,7 +29,12 @@ pub(super) fn begin(
     };
     let mut asked = Vec::new();
     for (at, id) in request.transactional_ids.iter().enumerate() {
-        let error = call.transactional_id_error(id.as_bytes());
+        let error = if id.is_empty() {
+            Some(ResponseError::InvalidRequest)
+        } else {
+            let may = call.may_know_transaction(id.as_bytes());
+            (!may).then_some(ResponseError::TransactionalIdAuthorizationFailed)
+        };
         if error.is_none() {
             describe.places.push(at);
             asked.push(Name::copy_from_slice(id.as_bytes()));
@@ -82,7 +87,7 @@ fn fill(call: &Call<'_>, slot: &mut TransactionState, result: Result<Transaction
     slot.producer_id = ProducerId(info.transactor.producer);
     slot.producer_epoch = info.transactor.epoch;
     for (topic, partition) in info.partitions {
-        let may = call.may(Operation::Read, &topic);
+        let may = call.may_know(&topic);
         let Some(name) = topic_name(&topic).filter(|_| may) else {
             continue;
         };

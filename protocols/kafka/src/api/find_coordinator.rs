@@ -42,8 +42,8 @@ pub(super) fn begin(
 
 fn coordinator(call: &Call<'_>, key_type: i8, key: &StrBytes) -> Coordinator {
     let error = match key_type {
-        GROUP if !call.may_use_group(key.as_bytes()) => ResponseError::GroupAuthorizationFailed,
-        TRANSACTION if !call.may_transact(key.as_bytes()) => {
+        GROUP if !call.may_know_group(key.as_bytes()) => ResponseError::GroupAuthorizationFailed,
+        TRANSACTION if !call.may_know_transaction(key.as_bytes()) => {
             ResponseError::TransactionalIdAuthorizationFailed
         }
         GROUP | TRANSACTION => {

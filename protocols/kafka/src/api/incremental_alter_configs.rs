@@ -5,7 +5,7 @@ use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsRes
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 use omnilog_auth::Operation;
-use omnilog_broker::{Command, LogSettings, Refusal, Reply, TopicInfo, TopicRef};
+use omnilog_broker::{AlterTopic, Command, LogSettings, Refusal, Reply, TopicInfo, TopicRef};
 use omnilog_wire::ConnectionError;
 
 use super::describe_configs::TOPIC;
@@ -133,10 +133,13 @@ impl Exchange for IncrementalAlterConfigs {
                     slot.error_message = Some(text(invalid.to_string()));
                 }
                 Ok(None) => slot.error_code = ResponseError::InvalidRequest.code(),
-                Ok(Some(_)) if self.validate_only => {}
                 Ok(Some(settings)) => {
-                    let command = Command::AlterTopic(TopicRef::Uuid(info.uuid), settings);
-                    call.command(part, command);
+                    let alter = AlterTopic {
+                        topic: TopicRef::Uuid(info.uuid),
+                        settings,
+                        validate_only: self.validate_only,
+                    };
+                    call.command(part, Command::AlterTopic(alter));
                     return Ok(Progress::Waiting);
                 }
             },

@@ -52,7 +52,7 @@ impl Exchange for ListGroups {
         };
         let groups = groups
             .into_iter()
-            .filter(|group| call.may_use_group(&group.group))
+            .filter(|group| call.may_know_group(&group.group))
             .filter(|group| passes(&self.states, group.state.name()))
             .filter(|_| passes(&self.types, CLASSIC));
         let listed = groups.filter_map(|group| {

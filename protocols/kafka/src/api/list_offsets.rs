@@ -8,7 +8,6 @@ use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse, TopicName};
-use omnilog_auth::Operation;
 use omnilog_broker::{Command, FindOffset, OffsetAt, Reply};
 use omnilog_wire::ConnectionError;
 
@@ -65,7 +64,7 @@ pub(super) fn begin(
         waiting: 0,
     };
     for topic in &request.topics {
-        let may = call.may(Operation::Read, &name_of(&topic.name));
+        let may = call.may_know(&name_of(&topic.name));
         let mut seen = HashSet::new();
         let mut partitions: Vec<ListOffsetsPartitionResponse> = Vec::new();
         for partition in &topic.partitions {

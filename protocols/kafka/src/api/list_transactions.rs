@@ -46,7 +46,7 @@ impl ListTransactions {
     fn wants(&self, call: &Call<'_>, info: &TransactionInfo) -> bool {
         let state = transactions::phase_name(info.phase);
         let producer = info.transactor.producer;
-        call.may_transact(&info.transactor.id)
+        call.may_know_transaction(&info.transactor.id)
             && (self.states.is_empty() || self.states.iter().any(|wanted| &**wanted == state))
             && (self.producers.is_empty() || self.producers.contains(&producer))
             && (self.duration_ms < 0 || info.open_ms > self.duration_ms)

@@ -30,6 +30,8 @@ struct Group {
     /// Topics and partitions whose position an open transaction is to commit, if the client asks
     /// for decided ones (KIP-447).
     unstable: BTreeSet<(Name, i32)>,
+    /// Topics of which the client may not know.
+    forbidden: BTreeSet<Name>,
     /// What was found, by topic and partition.
     found: BTreeMap<(Name, i32), GroupOffset>,
 }
@@ -70,9 +72,18 @@ pub(super) fn begin(
             group.error_code = ResponseError::GroupAuthorizationFailed.code();
             continue;
         }
+        for (topic, _) in group.topics.iter().flatten() {
+            let name = name_of(topic);
+            if !call.may_know(&name) {
+                group.forbidden.insert(name);
+            }
+        }
         let pairs = group.topics.as_ref().map(|topics| {
-            let pairs = topics.iter().flat_map(|(topic, partitions)| {
-                let name = name_of(topic);
+            let names = topics
+                .iter()
+                .map(|(topic, partitions)| (name_of(topic), partitions));
+            let known = names.filter(|(name, _)| !group.forbidden.contains(name));
+            let pairs = known.flat_map(|(name, partitions)| {
                 partitions
                     .iter()
                     .map(move |partition| (name.clone(), *partition))
@@ -100,6 +111,7 @@ fn asked(id: &GroupId, topics: Option<Vec<(StrBytes, Vec<i32>)>>) -> Group {
         topics,
         error_code: 0,
         unstable: BTreeSet::new(),
+        forbidden: BTreeSet::new(),
         found: BTreeMap::new(),
     }
 }
@@ -120,6 +132,16 @@ impl Exchange for OffsetFetch {
                     .into_iter()
                     .map(|o| ((o.topic.clone(), o.partition), o));
                 group.found = keyed.collect();
+                if group.topics.is_none() {
+                    let topics = group.found.keys().map(|(topic, _)| topic.clone());
+                    let topics: BTreeSet<Name> = topics.collect();
+                    let known = |topic: &Name| call.may_know(topic);
+                    let forbidden: BTreeSet<Name> =
+                        topics.into_iter().filter(|topic| !known(topic)).collect();
+                    group
+                        .found
+                        .retain(|(topic, _), _| !forbidden.contains(topic));
+                }
             }
             Answer::Broker(Ok(Reply::Unstable(pending))) => {
                 group.unstable = pending.into_iter().collect();
@@ -200,6 +222,10 @@ impl Group {
     }
 
     fn partition(&self, index: i32, key: &(Name, i32)) -> OffsetFetchResponsePartitions {
+        if self.forbidden.contains(&key.0) {
+            let error = ResponseError::TopicAuthorizationFailed;
+            return partition(index, None).with_error_code(error.code());
+        }
         if self.unstable.contains(key) {
             let error = ResponseError::UnstableOffsetCommit;
             return partition(index, None).with_error_code(error.code());

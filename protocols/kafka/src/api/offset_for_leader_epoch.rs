@@ -7,7 +7,6 @@ use kafka_protocol::messages::offset_for_leader_epoch_response::{
 use kafka_protocol::messages::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, TopicName,
 };
-use omnilog_auth::Operation;
 use omnilog_broker::{Command, Reply};
 use omnilog_wire::ConnectionError;
 
@@ -32,7 +31,7 @@ pub(super) fn begin(
     };
     let ours = call.context.leader_epoch;
     for topic in &request.topics {
-        let may = call.may(Operation::Read, &name_of(&topic.topic));
+        let may = call.may_know(&name_of(&topic.topic));
         let topic_index = asked.response.topics.len();
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {

@@ -25,17 +25,18 @@ pub(super) fn of_topic(call: &Call<'_>, topic: &TopicInfo) -> i32 {
     if call.may(Operation::Read, name) {
         bits |= READ | DESCRIBE;
     }
+    let configures = call.may(Operation::Configure, name);
     if topic.raw_of.is_some() {
-        return if bits == 0 {
-            0
-        } else {
-            bits | DESCRIBE_CONFIGS
+        // It is only read.
+        return match configures {
+            true => bits | DESCRIBE | DESCRIBE_CONFIGS,
+            false => bits,
         };
     }
     if call.may(Operation::Write, name) {
         bits |= WRITE | DESCRIBE;
     }
-    if call.may(Operation::Configure, name) {
+    if configures {
         bits |= CREATE | DELETE | ALTER | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS;
     }
     bits
@@ -43,18 +44,30 @@ pub(super) fn of_topic(call: &Call<'_>, topic: &TopicInfo) -> i32 {
 
 /// What the client may do to a group.
 pub(super) fn of_group(call: &Call<'_>, group: &[u8]) -> i32 {
-    if call.may_use_group(group) {
-        READ | DELETE | DESCRIBE
-    } else {
-        0
+    let mut bits = 0;
+    if call.may_know_group(group) {
+        bits |= DESCRIBE;
     }
+    if call.may_use_group(group) {
+        bits |= READ;
+    }
+    if call.may_group(Operation::Configure, group) {
+        bits |= DELETE;
+    }
+    bits
+}
+
+/// May the client change the cluster, and see its settings?
+pub(super) fn may_configure_cluster(call: &Call<'_>) -> bool {
+    let namespace = Resource::Namespace(&call.context.namespace_name);
+    call.context.allows(Operation::Configure, namespace)
 }
 
 /// What the client may do to the cluster.
 pub(super) fn of_cluster(call: &Call<'_>) -> i32 {
     let namespace = Resource::Namespace(&call.context.namespace_name);
     let mut bits = DESCRIBE;
-    if call.context.allows(Operation::Configure, namespace) {
+    if may_configure_cluster(call) {
         bits |= CREATE | ALTER | DESCRIBE_CONFIGS | ALTER_CONFIGS;
     }
     if call.context.allows(Operation::Write, namespace) {

@@ -5,7 +5,7 @@ use kafka_protocol::messages::{ProducerId, TransactionalId};
 use omnilog_auth::{Operation, Resource};
 use omnilog_broker::{Name, Refusal, TransactionPhase, Transactor};
 
-use super::Call;
+use super::{ANY_OF, Call};
 use crate::rescue;
 
 /// The producer that a request names.
@@ -22,6 +22,14 @@ impl Call<'_> {
     pub(super) fn may_transact(&self, id: &[u8]) -> bool {
         let resource = Resource::Transaction(&self.context.namespace_name, id);
         self.context.allows(Operation::Write, resource)
+    }
+
+    /// May the client know of this transactional id (Kafka's Describe)?
+    pub(super) fn may_know_transaction(&self, id: &[u8]) -> bool {
+        let resource = Resource::Transaction(&self.context.namespace_name, id);
+        ANY_OF
+            .into_iter()
+            .any(|any| self.context.allows(any, resource))
     }
 
     /// Why a transactional id can't be used at all.

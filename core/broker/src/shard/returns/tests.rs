@@ -7,12 +7,10 @@
     reason = "a test fails by panicking"
 )]
 
-mod bench;
-
 use crate::api::*;
 use crate::server::Input;
 use crate::shard::Now;
-use bench::*;
+use crate::shard::workbench::*;
 use bytes::Bytes;
 use std::time::Duration;
 

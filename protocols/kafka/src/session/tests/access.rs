@@ -6,7 +6,8 @@ use omnilog_auth::AccessRules;
 use omnilog_broker::{TopicInfo, TopicRef};
 use uuid::Uuid;
 
-/// Everything may be done to `orders`; `prices` may be read, `wishes` be written; of others nobody may know.
+/// Everything may be done to `orders`; `prices` may be read, `wishes` be written; of others nobody may know. `watched`
+/// groups may be deleted and transactions be known of, `shut` ones may not.
 #[derive(Debug)]
 struct Rules;
 
@@ -16,7 +17,11 @@ impl AccessRules for Rules {
             Resource::Name(_, b"orders") => true,
             Resource::Name(_, b"prices") => operation == Operation::Read,
             Resource::Name(_, b"wishes") => operation == Operation::Write,
+            Resource::Name(_, b"orders.raw" | b"secrets.raw") => operation == Operation::Read,
             Resource::Name(..) => false,
+            Resource::Group(_, b"watched") => operation == Operation::Configure,
+            Resource::Transaction(_, b"watched") => operation == Operation::Read,
+            Resource::Group(_, b"shut") | Resource::Transaction(_, b"shut") => false,
             _ => true,
         }
     }
@@ -288,4 +293,184 @@ fn a_broker_that_cannot_say_what_an_id_is_refuses_the_request() {
     let response: m::ProduceResponse = peer.response(Api::Produce, 13);
     let code = response.responses[0].partition_responses[0].error_code;
     assert_eq!(code, rescue::refusal(&Refusal::ShardLost).code());
+}
+
+#[test]
+fn where_a_topic_begins_and_ends_is_told_to_whoever_may_know_of_it() {
+    let mut peer = peer();
+    let topics = TOPICS.map(|topic| {
+        m::list_offsets_request::ListOffsetsTopic::default()
+            .with_name(name(topic))
+            .with_partitions(vec![Default::default()])
+    });
+    let request = m::ListOffsetsRequest::default().with_topics(topics.to_vec());
+    peer.send(Api::ListOffsets, 5, 1, &request).unwrap();
+    serve(&mut peer);
+    let response: m::ListOffsetsResponse = peer.response(Api::ListOffsets, 5);
+    let topics = response.topics.iter();
+    let codes: Vec<i16> = topics.map(|t| t.partitions[0].error_code).collect();
+    assert_eq!(codes, [NONE, NONE, NONE, NO]);
+
+    let topics = TOPICS.map(|topic| {
+        m::offset_for_leader_epoch_request::OffsetForLeaderTopic::default()
+            .with_topic(name(topic))
+            .with_partitions(vec![Default::default()])
+    });
+    let request = m::OffsetForLeaderEpochRequest::default().with_topics(topics.to_vec());
+    peer.send(Api::OffsetForLeaderEpoch, 3, 2, &request)
+        .unwrap();
+    serve(&mut peer);
+    let response: m::OffsetForLeaderEpochResponse = peer.response(Api::OffsetForLeaderEpoch, 3);
+    let topics = response.topics.iter();
+    let codes: Vec<i16> = topics.map(|t| t.partitions[0].error_code).collect();
+    // Partition 0 of those that may be known has the epoch 0, which is not the server's.
+    assert_eq!(codes[3], NO);
+    assert!(codes[..3].iter().all(|code| *code != NO), "{codes:?}");
+}
+
+#[test]
+fn positions_are_told_of_topics_that_may_be_known() {
+    let mut peer = peer();
+    let topics = TOPICS.map(|topic| {
+        m::offset_fetch_request::OffsetFetchRequestTopics::default()
+            .with_name(name(topic))
+            .with_partition_indexes(vec![1])
+    });
+    let group = |topics| {
+        m::offset_fetch_request::OffsetFetchRequestGroup::default()
+            .with_group_id(m::GroupId(StrBytes::from_static_str("readers")))
+            .with_topics(topics)
+    };
+    let groups = vec![group(Some(topics.to_vec())), group(None)];
+    let request = m::OffsetFetchRequest::default().with_groups(groups);
+    peer.send(Api::OffsetFetch, 8, 1, &request).unwrap();
+    let asked = peer.commands();
+    for (correlation, command) in asked {
+        let Command::FetchOffsets(_, pairs) = command else {
+            panic!("{command:?}");
+        };
+        let asked = pairs.map(|pairs| pairs.len());
+        assert!(matches!(asked, None | Some(3)), "{asked:?}");
+        let stored = ["orders", "secrets"].map(|topic| omnilog_broker::GroupOffset {
+            topic: Name::from_static(topic.as_bytes()),
+            partition: 1,
+            offset: 77,
+            leader_epoch: -1,
+            metadata: Name::new(),
+        });
+        peer.reply(correlation, Ok(Reply::GroupOffsets(stored.to_vec())))
+            .unwrap();
+    }
+    let response: m::OffsetFetchResponse = peer.response(Api::OffsetFetch, 8);
+    let told = |group: usize| -> Vec<(String, i64, i16)> {
+        let topics = response.groups[group].topics.iter();
+        let of = |topic: &m::offset_fetch_response::OffsetFetchResponseTopics| {
+            let partition = &topic.partitions[0];
+            (
+                topic.name.to_string(),
+                partition.committed_offset,
+                partition.error_code,
+            )
+        };
+        topics.map(of).collect()
+    };
+    let row = |topic: &str, offset, code| (topic.to_owned(), offset, code);
+    let each = [
+        row("orders", 77, NONE),
+        row("prices", -1, NONE),
+        row("wishes", -1, NONE),
+        row("secrets", -1, NO),
+    ];
+    assert_eq!(told(0), each);
+    assert_eq!(told(1), [row("orders", 77, NONE)]);
+}
+
+#[test]
+fn settings_are_told_to_whoever_may_change_them() {
+    let mut peer = peer();
+    let resources = TOPICS.map(|topic| {
+        m::describe_configs_request::DescribeConfigsResource::default()
+            .with_resource_type(2)
+            .with_resource_name(StrBytes::from_static_str(topic))
+    });
+    let request = m::DescribeConfigsRequest::default().with_resources(resources.to_vec());
+    peer.send(Api::DescribeConfigs, 1, 1, &request).unwrap();
+    serve(&mut peer);
+    let response: m::DescribeConfigsResponse = peer.response(Api::DescribeConfigs, 1);
+    let codes: Vec<i16> = response.results.iter().map(|r| r.error_code).collect();
+    assert_eq!(codes, [NONE, NO, NO, NO]);
+}
+
+#[test]
+fn a_raw_view_is_read_by_whoever_may_read_its_topic_too() {
+    let mut peer = peer();
+    let topics = ["orders.raw", "secrets.raw"].map(|topic| {
+        m::fetch_request::FetchTopic::default()
+            .with_partitions(vec![m::fetch_request::FetchPartition::default()])
+            .with_topic(name(topic))
+    });
+    let request = m::FetchRequest::default().with_topics(topics.to_vec());
+    peer.send(Api::Fetch, 12, 1, &request).unwrap();
+    assert_eq!(serve(&mut peer).len(), 1);
+    let response: m::FetchResponse = peer.response(Api::Fetch, 12);
+    let topics = response.responses.iter();
+    let codes: Vec<i16> = topics.map(|t| t.partitions[0].error_code).collect();
+    assert_eq!(codes, [NONE, NO]);
+}
+
+#[test]
+fn groups_and_transactions_are_known_to_whoever_may_do_anything_with_them() {
+    let mut peer = peer();
+    for (key_type, key, code) in [
+        (0, "watched", NONE),
+        (0, "shut", ResponseError::GroupAuthorizationFailed.code()),
+        (1, "watched", NONE),
+        (
+            1,
+            "shut",
+            ResponseError::TransactionalIdAuthorizationFailed.code(),
+        ),
+    ] {
+        let request = m::FindCoordinatorRequest::default()
+            .with_key_type(key_type)
+            .with_key(StrBytes::from_static_str(key));
+        peer.send(Api::FindCoordinator, 2, 1, &request).unwrap();
+        let response: m::FindCoordinatorResponse = peer.response(Api::FindCoordinator, 2);
+        assert_eq!(response.error_code, code, "{key_type} {key}");
+    }
+    // Whoever may delete a group takes no part in it, nor does whoever knows of a transactional id write under it.
+    let request = m::HeartbeatRequest::default()
+        .with_group_id(m::GroupId(StrBytes::from_static_str("watched")));
+    peer.send(Api::Heartbeat, 3, 1, &request).unwrap();
+    let response: m::HeartbeatResponse = peer.response(Api::Heartbeat, 3);
+    let no = ResponseError::GroupAuthorizationFailed.code();
+    assert_eq!(response.error_code, no);
+    let request = m::EndTxnRequest::default()
+        .with_transactional_id(m::TransactionalId(StrBytes::from_static_str("watched")));
+    peer.send(Api::EndTxn, 3, 1, &request).unwrap();
+    let response: m::EndTxnResponse = peer.response(Api::EndTxn, 3);
+    let no = ResponseError::TransactionalIdAuthorizationFailed.code();
+    assert_eq!(response.error_code, no);
+}
+
+#[test]
+fn settings_that_are_only_checked_are_checked_by_the_broker() {
+    let mut peer = peer();
+    let config = m::incremental_alter_configs_request::AlterableConfig::default()
+        .with_name(StrBytes::from_static_str("omnilog.hold"))
+        .with_value(Some(StrBytes::from_static_str("links")));
+    let resource = m::incremental_alter_configs_request::AlterConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(StrBytes::from_static_str("orders"))
+        .with_configs(vec![config]);
+    let request = m::IncrementalAlterConfigsRequest::default()
+        .with_resources(vec![resource])
+        .with_validate_only(true);
+    peer.send(Api::IncrementalAlterConfigs, 1, 1, &request)
+        .unwrap();
+    let altered = serve(&mut peer);
+    assert!(
+        matches!(&altered[..], [Command::AlterTopic(alter)] if alter.validate_only),
+        "{altered:?}"
+    );
 }

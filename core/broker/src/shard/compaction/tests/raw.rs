@@ -29,7 +29,8 @@ fn narrow() -> LogSettings {
 
 impl Bench {
     fn alter(&mut self, topic: &'static str, settings: LogSettings) -> Result<Reply, Refusal> {
-        self.ask(Command::AlterTopic(named(topic), settings))
+        let alter = AlterTopic::new(named(topic), settings);
+        self.ask(Command::AlterTopic(alter))
     }
 
     /// Writes records of a few keys, with the present time; each once under its offset in what is returned.
@@ -395,7 +396,7 @@ fn a_raw_view_is_read_only_and_its_name_is_taken() {
         Command::Append(append),
         Command::DeleteTopic(named("table.raw")),
         Command::AddPartitions(named("table.raw"), 3),
-        Command::AlterTopic(named("table.raw"), LogSettings::default()),
+        Command::AlterTopic(AlterTopic::new(named("table.raw"), LogSettings::default())),
         Command::DeleteRecords(named("table.raw"), 0, 0),
     ] {
         assert_eq!(bench.ask(command), Err(read_only.clone()));
@@ -440,4 +441,40 @@ fn a_raw_view_is_read_only_and_its_name_is_taken() {
     // Publishing to its name makes no log.
     bench.declare("table.raw");
     assert_eq!(bench.names(), ["plain.raw", "table", "table.raw"]);
+}
+
+#[test]
+fn what_is_only_checked_is_refused_as_it_would_be_and_changes_nothing() {
+    let mut bench = Bench::new();
+    bench.create("table", compacted(&[]));
+    bench.create("plain", LogSettings::default());
+    let mut check = |topic, settings: LogSettings| {
+        let alter = AlterTopic {
+            validate_only: true,
+            ..AlterTopic::new(named(topic), settings)
+        };
+        bench.ask(Command::AlterTopic(alter))
+    };
+    let raw = [(RAW_RETENTION_MS, "-1")];
+    let other = |name: &str, value: &str| LogSettings {
+        others: vec![(name.to_owned(), value.to_owned())],
+        ..LogSettings::default()
+    };
+    for refused in [
+        check("plain", other(RAW_RETENTION_MS, "-1")),
+        check("table", compacted(&[(RAW_RETENTION_BYTES, "-2")])),
+        check("plain", other(HOLD, "always")),
+        check("plain", other(RETAIN, "first")),
+    ] {
+        assert!(
+            matches!(refused, Err(Refusal::InvalidSetting(_))),
+            "{refused:?}"
+        );
+    }
+    assert!(check("table", compacted(&raw)).is_ok());
+    let view = bench.ask(Command::DescribeTopics(Some(vec![named("table.raw")])));
+    assert!(
+        matches!(&view, Ok(Reply::Topics(found)) if found[0].is_err()),
+        "{view:?}"
+    );
 }

@@ -1,4 +1,12 @@
-//! The shard, its clients and its clock.
+//! A shard with its clients, its disk and its clock, for tests of what it decides: time passes by hand.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use crate::api::*;
 use crate::server::{Input, Mailbox, read, read_message};
@@ -12,32 +20,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A shard and its clients.
-pub(super) struct Bench {
-    pub(super) files: SimFiles,
-    pub(super) env: Env,
-    pub(super) clock: Arc<SimClock>,
-    pub(super) tail_bytes_max: u64,
-    pub(super) shard: Shard,
-    pub(super) syncer: Syncer,
-    pub(super) reader: Arc<dyn SectionReader>,
-    pub(super) mailboxes: BTreeMap<u64, Arc<Mailbox>>,
-    pub(super) heard: Vec<(u64, Event)>,
-    pub(super) next: u64,
+pub(crate) struct Bench {
+    pub(crate) files: SimFiles,
+    pub(crate) env: Env,
+    pub(crate) clock: Arc<SimClock>,
+    pub(crate) tail_bytes_max: u64,
+    pub(crate) shard: Shard,
+    pub(crate) syncer: Syncer,
+    pub(crate) reader: Arc<dyn SectionReader>,
+    pub(crate) mailboxes: BTreeMap<u64, Arc<Mailbox>>,
+    pub(crate) heard: Vec<(u64, Event)>,
+    pub(crate) next: u64,
 }
 
-pub(super) fn name(name: &'static str) -> Name {
+pub(crate) fn name(name: &'static str) -> Name {
     Name::from_static(name.as_bytes())
 }
 
-pub(super) fn int(key: &'static str, value: i64) -> (Name, Value) {
+pub(crate) fn int(key: &'static str, value: i64) -> (Name, Value) {
     (name(key), Value::Int(value))
 }
 
-pub(super) fn text(key: &'static str, value: &'static str) -> (Name, Value) {
+pub(crate) fn text(key: &'static str, value: &'static str) -> (Name, Value) {
     (name(key), Value::Bytes(name(value)))
 }
 
-pub(super) fn retry(kind: &'static str) -> Table {
+pub(crate) fn retry(kind: &'static str) -> Table {
     vec![
         text("x-delayed-retry-type", kind),
         int("x-delayed-retry-min", 1000),
@@ -46,7 +54,7 @@ pub(super) fn retry(kind: &'static str) -> Table {
 }
 
 /// The same, and dead letters go to `dead` after so many failures.
-pub(super) fn limited(kind: &'static str, limit: i64) -> Table {
+pub(crate) fn limited(kind: &'static str, limit: i64) -> Table {
     let mut arguments = retry(kind);
     arguments.extend([
         int("x-delivery-limit", limit),
@@ -56,7 +64,7 @@ pub(super) fn limited(kind: &'static str, limit: i64) -> Table {
     arguments
 }
 
-pub(super) fn open(env: &Env, tail_bytes_max: u64) -> (Shard, Syncer, Arc<dyn SectionReader>) {
+pub(crate) fn open(env: &Env, tail_bytes_max: u64) -> (Shard, Syncer, Arc<dyn SectionReader>) {
     let options = JournalOptions {
         file_bytes: 64 << 10,
         low_bytes: 0,
@@ -88,11 +96,11 @@ pub(super) fn open(env: &Env, tail_bytes_max: u64) -> (Shard, Syncer, Arc<dyn Se
 }
 
 impl Bench {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_tail(1 << 20)
     }
 
-    pub(super) fn with_tail(tail_bytes_max: u64) -> Self {
+    pub(crate) fn with_tail(tail_bytes_max: u64) -> Self {
         let files = SimFiles::new(7, u64::MAX);
         let (env, clock) = files.env(7);
         let (shard, syncer, reader) = open(&env, tail_bytes_max);
@@ -112,7 +120,7 @@ impl Bench {
         bench
     }
 
-    pub(super) fn connect(&mut self, client: u64) {
+    pub(crate) fn connect(&mut self, client: u64) {
         let mailbox = Arc::new(Mailbox::default());
         self.mailboxes.insert(client, mailbox.clone());
         self.step(vec![Input::Connect {
@@ -127,20 +135,20 @@ impl Bench {
         }]);
     }
 
-    pub(super) fn disconnect(&mut self, client: u64) {
+    pub(crate) fn disconnect(&mut self, client: u64) {
         self.step(vec![Input::Disconnect(ClientId(client))]);
         self.mailboxes.remove(&client);
     }
 
     /// Power is lost, and the server starts again.
-    pub(super) fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         self.files.lose_power();
         (self.shard, self.syncer, self.reader) = open(&self.env, self.tail_bytes_max);
         self.mailboxes.clear();
         self.connect(1);
     }
 
-    pub(super) fn step(&mut self, mut inputs: Vec<Input>) {
+    pub(crate) fn step(&mut self, mut inputs: Vec<Input>) {
         for _ in 0..3 {
             let now = Now {
                 unix_ms: self.env.clock.now_ms(),
@@ -168,30 +176,41 @@ impl Bench {
     }
 
     /// Time passes.
-    pub(super) fn pass(&mut self, ms: u64) {
+    pub(crate) fn pass(&mut self, ms: u64) {
         self.clock.advance(Duration::from_millis(ms));
         self.step(Vec::new());
         self.step(Vec::new());
     }
 
-    pub(super) fn ask(&mut self, client: u64, command: Command) -> Reply {
+    /// Sends a command; the number under which its answer comes.
+    pub(crate) fn send(&mut self, client: u64, command: Command) -> u64 {
         self.next += 1;
-        let asked = self.next;
+        let correlation = self.next;
         self.step(vec![Input::Command {
             client: ClientId(client),
-            correlation: asked,
+            correlation,
             command,
             cost: None,
         }]);
+        correlation
+    }
+
+    /// The answer to a command, if it has come.
+    pub(crate) fn answer(&mut self, asked: u64) -> Option<Result<Reply, Refusal>> {
         let is = |(_, event): &(u64, Event)| matches!(event, Event::Reply { correlation, .. } if *correlation == asked);
-        let at = self.heard.iter().position(is).expect("a reply");
+        let at = self.heard.iter().position(is)?;
         match self.heard.remove(at).1 {
-            Event::Reply { result, .. } => result.unwrap(),
+            Event::Reply { result, .. } => Some(*result),
             _ => unreachable!(),
         }
     }
 
-    pub(super) fn declare(&mut self, queue: &'static str, durable: bool, arguments: Table) {
+    pub(crate) fn ask(&mut self, client: u64, command: Command) -> Reply {
+        let asked = self.send(client, command);
+        self.answer(asked).expect("a reply").unwrap()
+    }
+
+    pub(crate) fn declare(&mut self, queue: &'static str, durable: bool, arguments: Table) {
         let declare = DeclareQueue {
             name: name(queue),
             durable,
@@ -202,39 +221,44 @@ impl Bench {
         self.ask(1, Command::DeclareQueue(declare));
     }
 
-    pub(super) fn publish(&mut self, queue: &'static str, key: &'static str, values: &[&str]) {
+    pub(crate) fn publish(&mut self, queue: &'static str, key: &'static str, values: &[&str]) {
         for value in values {
-            let mut builder = BatchBuilder::new(BatchOptions::default());
-            let none: [Header<'_>; 0] = [];
-            let appended = builder
-                .append(&NewRecord {
-                    timestamp: self.env.clock.now_ms(),
-                    key: None,
-                    value: Some(Pieces::One(value.as_bytes())),
-                    headers: none,
-                })
-                .unwrap();
-            let (exchange, routing_key, provenance) = if key.is_empty() {
-                ("", queue, Provenance::AmqpDefault)
-            } else {
-                ("x", key, Provenance::AmqpExchange)
-            };
-            let address = Address::Amqp {
-                exchange: name(exchange),
-                routing_key: name(routing_key),
-            };
-            let envelope = Envelope::new(address, provenance, appended.range());
-            let publish = Publish {
-                batch: builder.finish().unwrap().to_bytes(),
-                records: vec![PublishRecord::of(envelope)],
-                wait: Wait::Durable,
-                dedupe: None,
-            };
+            let publish = self.message(queue, key, value);
             self.ask(1, Command::Publish(publish));
         }
     }
 
-    pub(super) fn consume(&mut self, client: u64, queue: &'static str, credit: u32) {
+    /// A message to a queue, or with this key to the exchange `x`.
+    pub(crate) fn message(&self, queue: &'static str, key: &'static str, value: &str) -> Publish {
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        let none: [Header<'_>; 0] = [];
+        let appended = builder
+            .append(&NewRecord {
+                timestamp: self.env.clock.now_ms(),
+                key: None,
+                value: Some(Pieces::One(value.as_bytes())),
+                headers: none,
+            })
+            .unwrap();
+        let (exchange, routing_key, provenance) = if key.is_empty() {
+            ("", queue, Provenance::AmqpDefault)
+        } else {
+            ("x", key, Provenance::AmqpExchange)
+        };
+        let address = Address::Amqp {
+            exchange: name(exchange),
+            routing_key: name(routing_key),
+        };
+        let envelope = Envelope::new(address, provenance, appended.range());
+        Publish {
+            batch: builder.finish().unwrap().to_bytes(),
+            records: vec![PublishRecord::of(envelope)],
+            wait: Wait::Durable,
+            dedupe: None,
+        }
+    }
+
+    pub(crate) fn consume(&mut self, client: u64, queue: &'static str, credit: u32) {
         let consume = Consume {
             queue: name(queue),
             consumer: ConsumerKey(1),
@@ -249,7 +273,7 @@ impl Bench {
     }
 
     /// What a client was delivered since.
-    pub(super) fn delivered(&mut self, client: u64) -> Vec<Delivery> {
+    pub(crate) fn delivered(&mut self, client: u64) -> Vec<Delivery> {
         self.step(Vec::new());
         let (mut found, mut left) = (Vec::new(), Vec::new());
         for (to, event) in self.heard.drain(..) {
@@ -262,19 +286,19 @@ impl Bench {
         found
     }
 
-    pub(super) fn values(&mut self, client: u64) -> Vec<String> {
+    pub(crate) fn values(&mut self, client: u64) -> Vec<String> {
         let found = self.delivered(client);
         found.iter().map(value).collect()
     }
 
-    pub(super) fn get(&mut self, queue: &'static str) -> Option<Delivery> {
+    pub(crate) fn get(&mut self, queue: &'static str) -> Option<Delivery> {
         match self.ask(1, Command::Get(name(queue), false)) {
             Reply::Got(got) => got.map(|(delivery, _)| *delivery),
             other => panic!("{other:?}"),
         }
     }
 
-    pub(super) fn settle(&mut self, client: u64, delivery: &Delivery, settlement: Settlement) {
+    pub(crate) fn settle(&mut self, client: u64, delivery: &Delivery, settlement: Settlement) {
         let settle = Settle {
             entries: vec![(delivery.queue, delivery.entry)],
             settlement,
@@ -283,13 +307,13 @@ impl Bench {
     }
 
     /// Takes the first message, and gives it back so.
-    pub(super) fn give_back(&mut self, queue: &'static str, settlement: Settlement) -> Delivery {
+    pub(crate) fn give_back(&mut self, queue: &'static str, settlement: Settlement) -> Delivery {
         let delivery = self.get(queue).expect("a message");
         self.settle(1, &delivery, settlement);
         delivery
     }
 
-    pub(super) fn figures(&mut self, queue: &'static str) -> QueueFigures {
+    pub(crate) fn figures(&mut self, queue: &'static str) -> QueueFigures {
         let listing = Listing {
             what: Listed::Queues,
             after: name(queue),
@@ -303,7 +327,7 @@ impl Bench {
     }
 }
 
-pub(super) fn value(delivery: &Delivery) -> String {
+pub(crate) fn value(delivery: &Delivery) -> String {
     let body = delivery.message.record_bytes().unwrap();
     let base = omnilog_record::RecordBase {
         offset: 0,
