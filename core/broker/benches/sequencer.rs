@@ -1,7 +1,9 @@
 //! What a command and a delivery cost the sequencer: decisions, applying, encoding, dispatch. The journal takes frames
 //! and forgets them; nothing is written and nobody waits.
 //!
-//! A bench's items are its deliveries (each with its share of the publish, and its acknowledgement).
+//! A bench's items are its deliveries (each with its share of the publish, and its acknowledgement). Its times are those
+//! of the sequencer and of who stands for the connections; what of them the sequencer's steps take is told beside, in
+//! time of a core.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
@@ -10,6 +12,7 @@
 )]
 
 mod by_hand;
+mod cpu;
 
 use by_hand::{JOURNAL_BYTES, message, name, open};
 use bytes::Bytes;
@@ -17,6 +20,7 @@ use divan::counter::ItemsCount;
 use omnilog_broker::bench::ByHand;
 use omnilog_broker::*;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 // The server's own.
 #[global_allocator]
@@ -33,6 +37,9 @@ struct Bench {
     consumers: Vec<ClientId>,
     publish: Publish,
     events: Vec<Event>,
+    /// What the steps of each round took.
+    steps: Vec<Duration>,
+    asking: Duration,
 }
 
 impl Bench {
@@ -99,6 +106,8 @@ impl Bench {
             consumers,
             publish,
             events: Vec::new(),
+            steps: Vec::new(),
+            asking: cpu::overhead(),
         };
         bench.hand.step();
         bench.hand.step();
@@ -120,9 +129,10 @@ impl Bench {
         self.hand
             .send(self.publisher, 2, Command::Publish(self.publish.clone()));
         let mut delivered = 0;
+        self.steps.push(Duration::ZERO);
         // A step gives so many at the most.
         loop {
-            self.hand.step();
+            self.step();
             let given = self.acknowledge();
             delivered += given;
             if given == 0 {
@@ -132,8 +142,16 @@ impl Bench {
         self.hand.take(self.publisher, &mut self.events);
         self.events.clear();
         self.hand.wait_ms(200);
-        self.hand.step();
+        self.step();
         delivered
+    }
+
+    fn step(&mut self) {
+        let began = cpu::now();
+        self.hand.step();
+        if let Some(round) = self.steps.last_mut() {
+            *round += cpu::now() - began;
+        }
     }
 
     /// Takes what was delivered, and sends an acknowledgement for each. Returns how many there were.
@@ -168,6 +186,10 @@ impl Bench {
         bencher
             .counter(ItemsCount::new(per_round))
             .bench_local(|| self.round());
+        self.steps.sort_unstable();
+        let us = |at: usize| self.steps[at].as_secs_f64() * 1e6 / per_round as f64;
+        let (fastest, median) = (us(0), us(self.steps.len() / 2));
+        eprintln!("steps take {median:.2} us of a core per delivery, {fastest:.2} at best");
     }
 }
 

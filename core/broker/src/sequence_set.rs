@@ -1,7 +1,8 @@
 //! A compressed, ordered set of sequences: what a queue holds.
 //!
-//! A few runs are a list. Of more, sequences are kept in chunks of 65,536. A chunk is a list of runs while they are
-//! few, so that a whole run costs four bytes whatever its length, and a bitmap of 8 KiB when they are many.
+//! A run alone lies in the set itself, a few are a list. Of more, sequences are kept in chunks of 65,536. A chunk is a
+//! list of runs while they are few, so that a whole run costs four bytes whatever its length, and a bitmap of 8 KiB when
+//! they are many.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +13,15 @@ pub struct SequenceSet {
     len: u64,
 }
 
+/// As small as a list alone: a queue has several sets, and what holds a message for a moment touches nothing else.
 #[derive(Debug, Clone)]
 enum Shape {
+    /// A run: first and last.
+    One(u64, u64),
     /// Sorted, disjoint, not adjacent: first and last.
     Few(Vec<(u64, u64)>),
     /// By their upper bits.
-    Chunks(BTreeMap<u64, Chunk>),
+    Chunks(Box<BTreeMap<u64, Chunk>>),
 }
 
 impl Default for Shape {
@@ -301,7 +305,7 @@ fn insert_few(runs: &mut Vec<(u64, u64)>, first: u64, last: u64) -> u64 {
     merged.1 - merged.0 + 1 - known
 }
 
-/// Most queues have one run or two: the list grows by what it needs at first.
+/// Most queues have one run or two: the list grows by what it needs at first, which is kept when they go.
 fn push_few(runs: &mut Vec<(u64, u64)>, run: (u64, u64)) {
     if runs.len() < 2 {
         runs.reserve_exact(1);
@@ -344,6 +348,7 @@ impl SequenceSet {
     /// Is it there?
     pub fn contains(&self, sequence: u64) -> bool {
         match &self.shape {
+            Shape::One(first, last) => (*first..=*last).contains(&sequence),
             Shape::Few(runs) => {
                 let at = runs.partition_point(|(_, last)| *last < sequence);
                 runs.get(at).is_some_and(|(first, _)| *first <= sequence)
@@ -363,10 +368,36 @@ impl SequenceSet {
     /// Adds all from `first` to `last`.
     pub fn insert_run(&mut self, first: u64, last: u64) {
         self.len += match &mut self.shape {
+            Shape::One(_, end) if *end < first => {
+                if *end + 1 == first {
+                    *end = last;
+                    last - first + 1
+                } else {
+                    self.list().map_or(0, |runs| insert_few(runs, first, last))
+                }
+            }
+            Shape::One(..) => self.list().map_or(0, |runs| insert_few(runs, first, last)),
+            Shape::Few(runs) if runs.capacity() == 0 => {
+                self.shape = Shape::One(first, last);
+                last - first + 1
+            }
             Shape::Few(runs) => insert_few(runs, first, last),
             Shape::Chunks(chunks) => insert_chunks(chunks, first, last),
         };
         self.settle();
+    }
+
+    /// The list that a run alone becomes.
+    fn list(&mut self) -> Option<&mut Vec<(u64, u64)>> {
+        if let Shape::One(first, last) = self.shape {
+            let mut runs = Vec::with_capacity(2);
+            runs.push((first, last));
+            self.shape = Shape::Few(runs);
+        }
+        match &mut self.shape {
+            Shape::Few(runs) => Some(runs),
+            _ => None,
+        }
     }
 
     /// Takes one out; was it there?
@@ -377,6 +408,23 @@ impl SequenceSet {
     /// Takes out all from `first` to `last`; returns how many were there.
     pub fn remove_run(&mut self, first: u64, last: u64) -> u64 {
         let removed = match &mut self.shape {
+            Shape::One(start, end) => {
+                let inside = (first.max(*start), last.min(*end));
+                if inside.0 > inside.1 {
+                    return 0;
+                }
+                let whole = inside == (*start, *end);
+                if whole {
+                    self.shape = Shape::default();
+                } else if inside.0 == *start {
+                    *start = inside.1 + 1;
+                } else if inside.1 == *end {
+                    *end = inside.0 - 1;
+                } else if let Some(runs) = self.list() {
+                    remove_few(runs, first, last);
+                }
+                inside.1 - inside.0 + 1
+            }
             Shape::Few(runs) => remove_few(runs, first, last),
             Shape::Chunks(chunks) => remove_chunks(chunks, first, last),
         };
@@ -393,7 +441,7 @@ impl SequenceSet {
                 for (first, last) in runs.drain(..) {
                     insert_chunks(&mut chunks, first, last);
                 }
-                self.shape = Shape::Chunks(chunks);
+                self.shape = Shape::Chunks(Box::new(chunks));
             }
             Shape::Few(runs) if self.len == 0 && runs.capacity() > 2 => *runs = Vec::new(),
             Shape::Chunks(chunks) if chunks.len() < 2 => {
@@ -410,6 +458,7 @@ impl SequenceSet {
     /// The lowest.
     pub fn first(&self) -> Option<u64> {
         match &self.shape {
+            Shape::One(first, _) => Some(*first),
             Shape::Few(runs) => runs.first().map(|(first, _)| *first),
             Shape::Chunks(chunks) => {
                 let (chunk, held) = chunks.first_key_value()?;
@@ -421,6 +470,7 @@ impl SequenceSet {
     /// The lowest at or after this one.
     pub fn first_at_or_after(&self, sequence: u64) -> Option<u64> {
         match &self.shape {
+            Shape::One(first, last) => (sequence <= *last).then_some(sequence.max(*first)),
             Shape::Few(runs) => {
                 let at = runs.partition_point(|(_, last)| *last < sequence);
                 runs.get(at).map(|(first, _)| sequence.max(*first))
@@ -454,7 +504,12 @@ impl SequenceSet {
 
     /// Maximal runs of what is at or after this one, ascending.
     pub fn runs_from(&self, sequence: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let mut one = None;
         let (few, chunks) = match &self.shape {
+            Shape::One(first, last) => {
+                one = Some((*first, *last));
+                (None, None)
+            }
             Shape::Few(runs) => {
                 let at = runs.partition_point(|(_, last)| *last < sequence);
                 (runs.get(at..), None)
@@ -469,6 +524,7 @@ impl SequenceSet {
             .into_iter()
             .flatten()
             .copied()
+            .chain(one)
             .chain(chunked)
             .skip_while(move |(_, last)| *last < sequence)
             .map(move |(first, last)| (first.max(sequence), last))
@@ -485,12 +541,17 @@ impl SequenceSet {
 
     /// Takes all out.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        self.len = 0;
+        match &mut self.shape {
+            Shape::Few(runs) if runs.capacity() <= 2 => runs.clear(),
+            other => *other = Shape::default(),
+        }
     }
 
     /// Memory that it takes, roughly, in bytes.
     pub fn memory_bytes(&self) -> usize {
         match &self.shape {
+            Shape::One(..) => 0,
             Shape::Few(runs) => runs.capacity() * 16,
             Shape::Chunks(chunks) => chunks
                 .values()

@@ -23,6 +23,7 @@ mod in_flight;
 mod limits;
 mod links;
 mod listing;
+mod news;
 mod open;
 mod pieces;
 mod placement;
@@ -119,10 +120,9 @@ pub(crate) struct Shard {
     pub(crate) released: u64,
 
     /// Queues to dispatch before the step ends.
-    dirty: Vec<QueueId>,
-    /// Queues with removals to journal, and since when.
-    acked: Vec<QueueId>,
-    acked_since_ms: Option<u64>,
+    news: news::News,
+    /// Removals to journal.
+    acked: settle::Acked,
     /// Groups that have got credit for which consumers wait.
     credited: Vec<(ClientId, CreditGroup)>,
     /// It was stopped: nothing is decided or dispatched any more.

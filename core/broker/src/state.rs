@@ -9,6 +9,7 @@ pub(crate) mod deadlines;
 pub(crate) mod delayed;
 pub(crate) mod exchange;
 pub(crate) mod holder_sets;
+pub(crate) mod leases;
 pub(crate) mod namespace;
 pub(crate) mod objects;
 pub(crate) mod order;

@@ -68,6 +68,11 @@ impl Tail {
 
     /// The entry with this sequence.
     pub(crate) fn get(&self, sequence: u64) -> Option<&TailEntry> {
+        // Most are asked for as soon as they have come.
+        let newest = self.entries.back()?;
+        if newest.first <= sequence {
+            return (sequence <= newest.last).then_some(newest);
+        }
         let at = self.entries.partition_point(|entry| entry.last < sequence);
         self.entries.get(at).filter(|entry| entry.first <= sequence)
     }

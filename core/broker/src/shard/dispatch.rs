@@ -5,8 +5,10 @@ use crate::event::Event as Decision;
 use crate::link::Origin;
 use crate::server::{ColdRecord, Parcel, Reached};
 use crate::shard::Shard;
+use crate::shard::expiry::is_past;
 use crate::shard::route::path_head;
 use crate::shard::straight::delivery_bytes;
+use crate::state::consumers::Who;
 use crate::state::queue::{Lease, MemoryEntry, Queue};
 use crate::state::retained::Kept;
 use smallvec::SmallVec;
@@ -48,7 +50,7 @@ impl Shard {
     /// consumers have a backlog before them, what has just been published waits for one step of theirs.
     pub(crate) fn dispatch_dirty(&mut self) {
         let woken = self.wake_credited();
-        let mut queues = std::mem::take(&mut self.dirty);
+        let mut queues = self.news.take();
         let mut served = 0;
         for id in &queues {
             if self.may_dispatch == 0 {
@@ -58,14 +60,9 @@ impl Shard {
             let given = self.serve(*id, NEWS_MAX);
             self.may_dispatch = self.may_dispatch.saturating_sub(given);
         }
-        // Queues that became dirty meanwhile stay for the next round; the buffer is kept.
+        // Queues that got news meanwhile stay for the next round.
         queues.drain(..served);
-        if !queues.is_empty() {
-            queues.append(&mut self.dirty);
-        }
-        if self.dirty.is_empty() {
-            self.dirty = queues;
-        }
+        self.news.put_back(queues);
         while self.may_catch_up > 0
             && let Some(id) = self.in_line.pop_front()
         {
@@ -96,18 +93,15 @@ impl Shard {
 
     /// Dispatches up to so many entries of a queue; if it has more, it waits in line. Says how many there were.
     fn serve(&mut self, id: QueueId, most: usize) -> usize {
-        if let Some(queue) = self.state.queues.get_mut(&id) {
-            queue.dirty = false;
-        }
+        self.news.served(id);
         let given = self.dispatch(id, most);
-        self.tend(id);
-        if given == most
-            && let Some(queue) = self.state.queues.get_mut(&id)
-            && !std::mem::replace(&mut queue.dirty, true)
-        {
+        if self.state.queues.get(&id).is_some_and(Queue::is_tended) {
+            self.tend(id);
+            self.read_on(id);
+        }
+        if given == most && self.state.queues.get(&id).is_some() && self.news.note(id) {
             self.in_line.push_back(id);
         }
-        self.read_on(id);
         given
     }
 
@@ -117,60 +111,60 @@ impl Shard {
             let Some((who, entry)) = self.next_turn(id) else {
                 return given;
             };
-            let (client, key) = who;
             let Some(queue) = self.state.queues.get_mut(&id) else {
                 return given;
             };
             let Some(consumer) = queue.consumers.get(&who) else {
                 return given;
             };
-            let (no_ack, group) = (consumer.no_ack, consumer.group);
-            let Some(taken) = self.take_entry(id, entry, key, !no_ack) else {
-                continue;
-            };
-            let Taken {
-                delivery,
-                memory,
-                rank,
-                cold,
-            } = taken;
-            if delivery.unsettled {
-                if let Some(queue) = self.state.queues.get_mut(&id) {
-                    if let Some(consumer) = queue.consumers.get_mut(&who) {
-                        consumer.outstanding += 1;
-                    }
-                    queue.lease(
-                        delivery.entry,
-                        Lease {
-                            client,
-                            consumer: Some(key),
-                            memory: memory.map(Box::new),
-                            rank,
-                        },
-                    );
-                }
-                if let Some(state) = self.clients.get_mut(&client) {
-                    state.count_in_group(group, true);
-                    state.leased_from.insert(id);
-                }
-            }
-            self.stats.deliveries += 1;
-            match cold {
-                None => {
-                    let bytes = delivery_bytes(&delivery);
-                    self.send_parcel(client, Parcel::Delivery(delivery), bytes);
-                }
-                // Its size is not known here: count it as a small message.
-                Some(record) => {
-                    self.send_parcel(
-                        client,
-                        Parcel::ColdDelivery(Box::new(delivery), record),
-                        1024,
-                    );
-                }
+            let unsettled = !consumer.no_ack;
+            if let Some(taken) = self.take_entry(id, entry, who.1, unsettled) {
+                self.hand_out(id, who, taken);
             }
         }
         most
+    }
+
+    /// Gives a consumer what was taken out for it.
+    fn hand_out(&mut self, id: QueueId, who: Who, taken: Taken) {
+        let (client, key) = who;
+        let Taken {
+            delivery,
+            memory,
+            rank,
+            cold,
+        } = taken;
+        if delivery.unsettled
+            && let Some(queue) = self.state.queues.get_mut(&id)
+        {
+            let lease = Lease {
+                client,
+                consumer: Some(key),
+                memory: memory.map(Box::new),
+                rank,
+            };
+            queue.lease(delivery.entry, lease);
+            if let Some(consumer) = queue.consumers.get_mut(&who) {
+                consumer.outstanding += 1;
+                let first = !std::mem::replace(&mut consumer.noted, true);
+                if (first || consumer.group.is_some())
+                    && let Some(state) = self.clients.get_mut(&client)
+                {
+                    state.count_in_group(consumer.group, true);
+                    state.leased_from.insert(id);
+                }
+            }
+        }
+        self.stats.deliveries += 1;
+        let (parcel, bytes) = match cold {
+            None => {
+                let bytes = delivery_bytes(&delivery);
+                (Parcel::Delivery(delivery), bytes)
+            }
+            // Its size is not known here: count it as a small message.
+            Some(record) => (Parcel::ColdDelivery(Box::new(delivery), record), 1024),
+        };
+        self.send_parcel(client, parcel, bytes);
     }
 
     /// Takes the next entry that may be delivered out of the ready ones. Expired ones go on the way.
@@ -198,13 +192,16 @@ impl Shard {
         consumer: ConsumerKey,
         unsettled: bool,
     ) -> Option<Taken> {
-        if self.is_expired(id, entry) {
+        let queue = self.state.queues.get_mut(&id)?;
+        // What came to the queue before times were decided, or passes it unheld, has its own only.
+        let deadline = queue.deadline(entry);
+        if deadline.is_some_and(|at_ms| is_past(at_ms, self.now.unix_ms)) {
             self.discard(id, &[entry], DeathReason::Expired);
             self.conclude_frame();
             return None;
         }
-        let queue = self.state.queues.get_mut(&id)?;
-        let returned_count = queue.returned.get(entry).unwrap_or(0);
+        let timed = deadline.is_some();
+        let returned_count = queue.returned_count(entry);
         let policy = queue.policy.as_ref();
         let (delivery_count, acquired_count) = match policy.filter(|told| told.counts_deliveries) {
             None => (None, None),
@@ -227,8 +224,6 @@ impl Shard {
             message,
             acquired_count,
         };
-        // What came to the queue before times were decided, or passes it unheld, has its own only.
-        let timed = queue.deadline(entry).is_some();
         let rank = queue.took(entry);
         if !queue.memory.is_empty()
             && let Some(kept) = queue.memory.remove(&entry)
@@ -269,7 +264,7 @@ impl Shard {
         queue.ready.remove(entry);
         let redelivered = returned_count > 0 || entry < queue.suspect_below;
         queue.delivered_below = queue.delivered_below.max(entry + 1);
-        let durable = queue.durable();
+        let (durable, kind) = (queue.durable(), queue.kind);
         let located = self.locate(entry);
         if let Located::Here(message) = &located
             && !timed
@@ -284,19 +279,27 @@ impl Shard {
             self.acknowledge(id, entry);
         }
         let retained = self.state.copied_retained(entry);
-        let queue = self.state.queues.get(&id)?;
+        let queue = || {
+            self.state
+                .queues
+                .get(&id)
+                .filter(|_| kind == QueueKind::Classic)
+        };
         let (message, cold) = match located {
             Located::Here(message) => (message, None),
             Located::Cold(record) => {
-                let reached = Reached::of(queue);
+                let reached = queue().and_then(Reached::of);
                 (nothing(), Some(Box::new(ColdRecord { reached, ..record })))
             }
         };
+        // What came by AMQP came by the exchange that it names.
+        let by_root = message.envelope().is_some_and(may_come_by_root)
+            && queue().is_some_and(|queue| by_root(queue, &message));
         let delivery = Delivery {
             redelivered,
             qos: message.envelope().map_or(1, published_qos),
             retained,
-            by_root: by_root(queue, &message),
+            by_root,
             ..delivery(message)
         };
         Some(Taken {
@@ -359,18 +362,23 @@ pub(crate) fn published_qos(envelope: &Envelope) -> u8 {
 /// Does an AMQP queue have this message by a binding of `amq.topic` alone?
 pub(super) fn by_root(queue: &Queue, message: &Message) -> bool {
     queue.kind == QueueKind::Classic
-        && queue.bound_to.contains(&b"amq.topic"[..])
         && message.envelope().is_some_and(|envelope| {
-            came_by_root(envelope, |head| {
-                queue.declared.name == head || queue.bound_to.contains(head)
-            })
+            may_come_by_root(envelope)
+                && queue.bound_to.contains(&b"amq.topic"[..])
+                && came_by_root(envelope, |head| {
+                    queue.declared.name == head || queue.bound_to.contains(head)
+                })
         })
+}
+
+/// Is its road one that leads by `amq.topic` too?
+fn may_come_by_root(envelope: &Envelope) -> bool {
+    matches!(envelope.provenance, Provenance::Mqtt | Provenance::Kafka)
 }
 
 /// Did it come by `amq.topic`, for a queue with a binding there that has (or has not) roads from a first level?
 fn came_by_root(envelope: &Envelope, reached_from: impl Fn(&[u8]) -> bool) -> bool {
-    matches!(envelope.provenance, Provenance::Mqtt | Provenance::Kafka)
-        && !reached_from(path_head(envelope.provenance, &envelope.address))
+    may_come_by_root(envelope) && !reached_from(path_head(envelope.provenance, &envelope.address))
 }
 
 impl Reached {

@@ -39,6 +39,11 @@ fn own_deadline(envelope: &Envelope, now_ms: i64) -> Option<i64> {
     Some(if at <= now_ms { AT_ONCE } else { at })
 }
 
+/// Is this time over? What was to be delivered at once, or not at all, is if there is somebody to deliver it to.
+pub(super) fn is_past(at_ms: i64, now_ms: i64) -> bool {
+    at_ms != AT_ONCE && at_ms <= now_ms
+}
+
 /// When the records of a batch expire, where they do.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
@@ -109,16 +114,6 @@ impl Deadlines {
 }
 
 impl Shard {
-    /// Is this entry past its time?
-    pub(crate) fn is_expired(&self, id: QueueId, entry: u64) -> bool {
-        let at = self
-            .state
-            .queues
-            .get(&id)
-            .and_then(|queue| queue.deadline(entry));
-        at.is_some_and(|at| at != AT_ONCE && at <= self.now.unix_ms)
-    }
-
     /// What a link put into a queue with a time or a limit in bytes.
     pub(super) fn limit_linked(&mut self, id: QueueId, entries: &[TailEntry]) {
         let policy = self

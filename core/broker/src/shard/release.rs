@@ -176,10 +176,6 @@ impl Shard {
 
     /// Has this queue looked at before the step ends.
     pub(crate) fn mark_dirty(&mut self, queue: QueueId) {
-        if let Some(state) = self.state.queues.get_mut(&queue)
-            && !std::mem::replace(&mut state.dirty, true)
-        {
-            self.dirty.push(queue);
-        }
+        self.news.tell(queue);
     }
 }

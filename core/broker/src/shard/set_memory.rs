@@ -1,19 +1,15 @@
 //! What queues' entries take in memory, beside their messages: looked through in slices, and bounded by a budget for all
 //! together. Past it publishers are blocked (`pressure.rs`); links pause by themselves.
 
-use crate::api::EntryId;
 use crate::shard::Shard;
 use crate::state::order::Order;
-use crate::state::queue::{Lease, Queue};
+use crate::state::queue::Queue;
 use crate::state::retries::Retries;
 
 /// With no more queues than this all are looked at in one step.
 const AT_ONCE: usize = 4096;
 /// A look begins no sooner than a second for this many queues after the one before.
 const QUEUES_PER_SECOND: usize = 50_000;
-
-/// What an entry takes that a consumer has, in a tree that is half full.
-const LEASE_BYTES: usize = 2 * size_of::<(EntryId, Lease)>();
 
 /// What the sets take.
 #[derive(Debug, Default)]
@@ -75,7 +71,7 @@ impl Queue {
         let beside = self.returned.memory_bytes()
             + times.map_or(0, |times| times.memory_bytes())
             + sizes.map_or(0, |sizes| sizes.memory_bytes())
-            + self.leases.len() * LEASE_BYTES;
+            + self.leases.memory_bytes();
         let order = self.order.as_deref().map_or(0, Order::memory_bytes);
         let sets = self.ready.memory_bytes() + self.acked.memory_bytes();
         let retries = self.retries.as_deref().map_or(0, Retries::memory_bytes);

@@ -2,12 +2,48 @@
 
 use crate::api::*;
 use crate::event::Event as Decision;
+use crate::shard::clients::GroupCredit;
 use crate::shard::pieces::PIECE;
 use crate::shard::{Outcome, Shard};
-use crate::state::queue::Lease;
+use crate::state::queue::{Lease, Queue};
 
 /// Acknowledgements wait at most this long for company; a crash redelivers what they covered.
 const ACK_DELAY_MS: u64 = 200;
+
+/// Runs for which room is kept.
+const RUNS: usize = 1024;
+
+/// Acknowledgements that are not journaled yet: each queue has its own.
+#[derive(Debug, Default)]
+pub(super) struct Acked {
+    /// Queues that have some.
+    queues: Vec<QueueId>,
+    since_ms: Option<u64>,
+    /// Room for the runs of one queue.
+    runs: Vec<(u64, u64)>,
+}
+
+impl Acked {
+    /// A journaled entry is done with.
+    fn add(&mut self, queue: &mut Queue, sequence: u64, now_ms: u64) {
+        if !queue.durable() {
+            return;
+        }
+        if queue.acked.is_empty() {
+            self.queues.push(queue.id);
+            self.since_ms.get_or_insert(now_ms);
+        }
+        queue.acked.insert(sequence);
+    }
+
+    /// All is journaled: the room is kept, but for that of a queue with very many runs.
+    fn emptied(mut self) -> Self {
+        self.queues.clear();
+        self.runs.shrink_to(RUNS);
+        self.since_ms = None;
+        self
+    }
+}
 
 impl Shard {
     pub(crate) fn settle(&mut self, client: ClientId, correlation: u64, settle: Settle) -> Outcome {
@@ -32,11 +68,8 @@ impl Shard {
             let Some(queue) = self.state.queues.get_mut(&id) else {
                 continue;
             };
-            if queue
-                .leases
-                .get(&entry)
-                .is_none_or(|lease| lease.client != client)
-            {
+            let lease = queue.leases.get(&entry);
+            if lease.is_none_or(|lease| lease.client != client) {
                 continue;
             }
             // As it is while the entry still counts as held.
@@ -44,8 +77,15 @@ impl Shard {
             let Some(lease) = queue.unlease(entry) else {
                 continue;
             };
-            self.credit_back(id, &lease);
+            let group = queue.credit(&lease);
+            let acked = settle.settlement == Settlement::Ack && lease.memory.is_none();
+            if acked {
+                self.acked.add(queue, entry.0, self.now.monotonic_ms);
+            }
+            let idle = acked && !queue.has_work();
+            self.credit_group(client, group);
             match settle.settlement {
+                Settlement::Ack if acked => {}
                 Settlement::Ack => self.done_with(id, entry.0, &lease),
                 Settlement::Reject => self.refuse(id, entry.0, &lease, DeathReason::Rejected),
                 Settlement::Requeue => self.come_back(id, entry, lease, false, &mut returned),
@@ -54,7 +94,9 @@ impl Shard {
                     self.give_back(id, entry, lease, false);
                 }
             }
-            self.mark_dirty(id);
+            if !idle {
+                self.mark_dirty(id);
+            }
         }
         self.journal_returns(returned);
     }
@@ -83,48 +125,37 @@ impl Shard {
 
     /// A delivery is settled: its consumer has room again.
     pub(super) fn credit_back(&mut self, id: QueueId, lease: &Lease) {
-        let Some(key) = lease.consumer else { return };
         let Some(queue) = self.state.queues.get_mut(&id) else {
             return;
         };
-        let Some(consumer) = queue.consumer_mut(lease.client, key) else {
+        let group = queue.credit(lease);
+        self.credit_group(lease.client, group);
+        self.mark_dirty(id);
+    }
+
+    /// A delivery is settled: its credit group, if it has one, has room again.
+    fn credit_group(&mut self, client: ClientId, group: Option<CreditGroup>) {
+        let Some(group) = group else { return };
+        let Some(state) = self.clients.get_mut(&client) else {
             return;
         };
-        consumer.outstanding = consumer.outstanding.saturating_sub(1);
-        let group = consumer.group;
-        let Some(client) = self.clients.get_mut(&lease.client) else {
-            return;
-        };
-        client.count_in_group(group, false);
-        if let Some(group) = group
-            && client
-                .groups
-                .get(&group)
-                .is_some_and(|credit| !credit.waiting.is_empty())
-        {
-            self.credited.push((lease.client, group));
+        state.count_in_group(Some(group), false);
+        let waiting = |credit: &GroupCredit| !credit.waiting.is_empty();
+        if state.groups.get(&group).is_some_and(waiting) {
+            self.credited.push((client, group));
         }
-        self.offer(id, (lease.client, key));
     }
 
     /// A journaled entry is done with: gathered, to be journaled with others.
     pub(crate) fn acknowledge(&mut self, id: QueueId, sequence: u64) {
-        let Some(queue) = self.state.queues.get_mut(&id) else {
-            return;
-        };
-        if !queue.durable() {
-            return;
+        if let Some(queue) = self.state.queues.get_mut(&id) {
+            self.acked.add(queue, sequence, self.now.monotonic_ms);
         }
-        if queue.acked.is_empty() {
-            self.acked.push(id);
-            self.acked_since_ms.get_or_insert(self.now.monotonic_ms);
-        }
-        queue.acked.insert(sequence);
     }
 
     /// Journals gathered acknowledgements: with other frames, when they have waited long enough, or now.
     pub(crate) fn flush_acked(&mut self, now: bool) {
-        let Some(since) = self.acked_since_ms else {
+        let Some(since) = self.acked.since_ms else {
             return;
         };
         let due =
@@ -133,26 +164,37 @@ impl Shard {
         if !due || (self.held.any() && !now) {
             return;
         }
-        self.acked_since_ms = None;
-        for id in std::mem::take(&mut self.acked) {
+        let mut acked = std::mem::take(&mut self.acked);
+        // Those next to each other in memory, and in the frame.
+        acked.queues.sort_unstable();
+        for id in acked.queues.drain(..) {
             let Some(queue) = self.state.queues.get_mut(&id) else {
                 continue;
             };
             // While they still count as held.
             self.state.changes.touch(queue);
-            let runs: Vec<(u64, u64)> = queue.acked.iter_runs().collect();
+            let mut runs = std::mem::take(&mut acked.runs);
+            runs.extend(queue.acked.iter_runs());
             queue.acked.clear();
-            queue.tidy();
-            if !runs.is_empty() {
-                self.record(&Decision::Removed { queue: id, runs });
+            queue.tidy_entries();
+            if runs.is_empty() {
+                continue;
+            }
+            let removed = Decision::Removed { queue: id, runs };
+            self.record(&removed);
+            if let Decision::Removed { runs, .. } = removed {
+                acked.runs = runs;
+                acked.runs.clear();
             }
         }
+        self.acked = acked.emptied();
         self.finish_frame();
     }
 
     /// When gathered acknowledgements are due.
     pub(crate) fn acked_due_ms(&self) -> Option<u64> {
-        self.acked_since_ms
+        self.acked
+            .since_ms
             .filter(|_| !self.held.any())
             .map(|since| since + ACK_DELAY_MS)
     }

@@ -49,7 +49,7 @@ impl Shard {
 
     /// Milliseconds until something is due.
     pub(crate) fn next_due_ms(&self) -> u64 {
-        if !self.dirty.is_empty()
+        if !self.news.is_empty()
             || !self.in_line.is_empty()
             || !self.credited.is_empty()
             || self.compaction_presses()

@@ -28,7 +28,7 @@ fn check_holders(shard: &Shard, queue: &Queue) {
         let mut all = queue.consumers.iter();
         all.any(|consumer| consumer.client == client)
     };
-    for (entry, lease) in &queue.leases {
+    for (entry, lease) in queue.leases.iter() {
         let begun = || {
             let mut sessions = shard.state.sessions.values();
             sessions.any(|session| {

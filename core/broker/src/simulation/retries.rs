@@ -120,7 +120,7 @@ fn tried(queue: &Queue, entry: u64) -> Tried {
 /// All that a queue holds, journaled or not.
 fn held(queue: &Queue) -> BTreeSet<u64> {
     let ready = queue.ready.iter().chain(queue.memory.keys().copied());
-    let leased = queue.leases.keys().map(|entry| entry.0);
+    let leased = queue.leases.iter().map(|(entry, _)| entry.0);
     let known = queue.retried().map(|(entry, ..)| entry);
     let waiting = known.filter(|entry| queue.defers(*entry));
     ready.chain(leased).chain(waiting).collect()
@@ -162,7 +162,7 @@ impl Retries {
         self.unsure.clear();
         self.leaving = false;
         for queue in state.queues.values().filter(|queue| rule(queue).is_some()) {
-            for (entry, lease) in &queue.leases {
+            for (entry, lease) in queue.leases.iter() {
                 self.leased.insert((queue.id, entry.0), lease.client);
             }
         }

@@ -1,12 +1,13 @@
 //! A queue's consumers, and whose turn it is.
 //!
-//! Those that may be able to take an entry wait in a ring for each priority; one that turns out not to be able leaves
-//! it until whatever stopped it has gone. So a delivery costs the same however many consumers there are.
+//! Most queues that have any have one, and ten thousand of them may be served by one message: it lies by itself, without
+//! lists. Several take turns in rings.
+
+mod rings;
 
 use crate::api::*;
 use crate::state::rare::Empty;
-use crate::state::small_map::SmallMap;
-use std::collections::VecDeque;
+use rings::Rings;
 
 /// A consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +24,11 @@ pub(crate) struct Consumer {
     pub(crate) active: bool,
     /// It waits for its connection, or for its credit group.
     pub(crate) parked: bool,
+    /// Its connection has noted that it has, or had, leases of this queue.
+    pub(crate) noted: bool,
     /// The order of registration.
     number: u64,
-    /// It is in a ring.
+    /// It has a turn, in a ring if there are several.
     queued: bool,
 }
 
@@ -43,6 +46,7 @@ impl Consumer {
             priority: 0,
             active: false,
             parked: false,
+            noted: false,
             number: 0,
             queued: false,
         }
@@ -66,181 +70,145 @@ impl Consumer {
 /// Whose consumer, and which.
 pub(crate) type Who = (ClientId, ConsumerKey);
 
-/// The consumers of one priority that may be able to take an entry.
-#[derive(Debug, Clone)]
-struct Ring {
-    priority: i32,
-    turns: VecDeque<(Who, u64)>,
-}
-
 /// The consumers.
-#[derive(Debug, Clone)]
-pub(crate) struct Consumers {
-    all: SmallMap<Who, Consumer>,
-    /// Highest priority first; empty ones are taken out, but for the last.
-    rings: Vec<Ring>,
-    next_number: u64,
-    /// Turns of consumers that have left.
-    stale: usize,
-    /// Only one of them is served: this one.
-    sole: Option<Who>,
-}
-
-impl Default for Consumers {
-    fn default() -> Self {
-        Self::new()
-    }
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Consumers {
+    #[default]
+    None,
+    One(Consumer),
+    Several(Box<Rings>),
 }
 
 impl Empty for Consumers {
-    const EMPTY: &'static Self = &Self::new();
+    const EMPTY: &'static Self = &Self::None;
 
     fn nothing(&self) -> bool {
-        self.all.is_empty()
+        self.is_empty()
+    }
+}
+
+impl Consumer {
+    fn who(&self) -> Who {
+        (self.client, self.key)
     }
 }
 
 impl Consumers {
-    const fn new() -> Self {
-        Self {
-            all: SmallMap::new(),
-            rings: Vec::new(),
-            next_number: 0,
-            stale: 0,
-            sole: None,
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::One(_) => 1,
+            Self::Several(rings) => rings.len(),
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.all.len()
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        matches!(self, Self::None)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Consumer> {
-        self.all.values()
+        let (one, several) = match self {
+            Self::None => (None, None),
+            Self::One(one) => (Some(one), None),
+            Self::Several(rings) => (None, Some(rings.iter())),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
     }
 
     pub(crate) fn get(&self, who: &Who) -> Option<&Consumer> {
-        self.all.get(who)
+        match self {
+            Self::None => None,
+            Self::One(one) => (one.who() == *who).then_some(one),
+            Self::Several(rings) => rings.get(who),
+        }
     }
 
     pub(crate) fn get_mut(&mut self, who: &Who) -> Option<&mut Consumer> {
-        self.all.get_mut(who)
+        match self {
+            Self::None => None,
+            Self::One(one) => (one.who() == *who).then_some(one),
+            Self::Several(rings) => rings.get_mut(who),
+        }
     }
 
     /// Is there one that has the queue for itself? It is the only one then.
     pub(crate) fn has_exclusive(&self) -> bool {
-        self.all
-            .iter()
+        self.iter()
             .next()
-            .is_some_and(|(_, consumer)| consumer.exclusive)
+            .is_some_and(|consumer| consumer.exclusive)
     }
 
     /// Adds one; `failover`: only one of them is served at a time, the first until it leaves.
-    pub(crate) fn add(&mut self, mut consumer: Consumer, failover: bool) {
-        consumer.number = self.next_number;
-        self.next_number += 1;
-        let who = (consumer.client, consumer.key);
-        if failover && self.sole.is_none() {
-            self.sole = Some(who);
-        }
-        self.all.insert(who, consumer);
+    pub(crate) fn add(&mut self, consumer: Consumer, failover: bool) {
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(consumer),
+            Self::One(one) if one.who() == consumer.who() => Self::One(consumer),
+            Self::One(one) => {
+                let mut rings = Rings::of(one, failover);
+                rings.add(consumer, failover);
+                Self::Several(Box::new(rings))
+            }
+            Self::Several(mut rings) => {
+                rings.add(consumer, failover);
+                Self::Several(rings)
+            }
+        };
     }
 
     /// Takes one away. Where only one is served, the next of the highest priority has its place.
     pub(crate) fn remove(&mut self, who: Who) -> Option<Consumer> {
-        let gone = self.all.remove(&who)?;
-        if gone.queued {
-            self.stale += 1;
-        }
-        if self.sole == Some(who) {
-            let next = self
-                .all
-                .values()
-                .max_by_key(|next| (next.priority, std::cmp::Reverse(next.number)));
-            self.sole = next.map(|next| (next.client, next.key));
-            if let Some(sole) = self.sole {
-                self.offer(sole);
+        match self {
+            Self::None => None,
+            Self::One(one) => {
+                if one.who() != who {
+                    return None;
+                }
+                match std::mem::take(self) {
+                    Self::One(one) => Some(one),
+                    _ => None,
+                }
+            }
+            Self::Several(rings) => {
+                let gone = rings.remove(who);
+                if let Some(last) = rings.last() {
+                    *self = Self::One(last);
+                }
+                gone
             }
         }
-        if self.all.is_empty() {
-            self.rings = Vec::new();
-            self.stale = 0;
-        } else if self.stale > 8 && self.stale > self.all.len() {
-            let all = &self.all;
-            for ring in &mut self.rings {
-                ring.turns
-                    .retain(|(who, number)| all.get(who).is_some_and(|one| one.number == *number));
-            }
-            self.stale = 0;
-        }
-        Some(gone)
     }
 
     /// It may be able to take an entry (again): it gets a turn.
     pub(crate) fn offer(&mut self, who: Who) {
-        if self.sole.is_some_and(|sole| sole != who) {
-            return;
-        }
-        let Some(consumer) = self.all.get_mut(&who) else {
-            return;
-        };
-        if !consumer.active || std::mem::replace(&mut consumer.queued, true) {
-            return;
-        }
-        let (priority, number) = (consumer.priority, consumer.number);
-        let found = self
-            .rings
-            .binary_search_by(|ring| priority.cmp(&ring.priority));
-        let at = found.unwrap_or_else(|at| {
-            let turns = VecDeque::new();
-            self.rings.insert(at, Ring { priority, turns });
-            at
-        });
-        if let Some(ring) = self.rings.get_mut(at) {
-            ring.turns.push_back((who, number));
+        match self {
+            Self::None => {}
+            Self::One(one) => one.queued |= one.active && one.who() == who,
+            Self::Several(rings) => rings.offer(who),
         }
     }
 
     /// Whose turn it is: the first of the highest priority.
     pub(crate) fn front(&mut self) -> Option<Who> {
-        loop {
-            let ring = self.rings.first_mut()?;
-            let Some((who, number)) = ring.turns.front().copied() else {
-                if self.rings.len() == 1 {
-                    return None;
-                }
-                self.rings.remove(0);
-                continue;
-            };
-            if self.all.get(&who).is_some_and(|one| one.number == number) {
-                return Some(who);
-            }
-            ring.turns.pop_front();
-            self.stale = self.stale.saturating_sub(1);
+        match self {
+            Self::None => None,
+            Self::One(one) => one.queued.then(|| one.who()),
+            Self::Several(rings) => rings.front(),
         }
     }
 
     /// The one at the front has had its turn: it comes last.
     pub(crate) fn rotate(&mut self) {
-        if let Some(ring) = self.rings.first_mut()
-            && ring.turns.len() > 1
-            && let Some(turn) = ring.turns.pop_front()
-        {
-            ring.turns.push_back(turn);
+        if let Self::Several(rings) = self {
+            rings.rotate();
         }
     }
 
     /// The one at the front can't take an entry: it has no turn until it is offered one again.
     pub(crate) fn skip(&mut self) {
-        if let Some(ring) = self.rings.first_mut()
-            && let Some((who, _)) = ring.turns.pop_front()
-            && let Some(consumer) = self.all.get_mut(&who)
-        {
-            consumer.queued = false;
+        match self {
+            Self::None => {}
+            Self::One(one) => one.queued = false,
+            Self::Several(rings) => rings.skip(),
         }
     }
 }

@@ -320,6 +320,16 @@ impl State {
         }
     }
 
+    /// A queue that is about to change, and has taken over what it had yet to.
+    pub(crate) fn awake_queue(&mut self, id: QueueId) -> Option<&mut Queue> {
+        if !self.queues.get(&id)?.asleep.is_empty() {
+            self.take_over(id);
+        }
+        let queue = self.queues.get_mut(&id)?;
+        self.changes.touch(queue);
+        Some(queue)
+    }
+
     /// A queue takes over what it has yet to, and is told at once from now on.
     pub(crate) fn wake(&mut self, id: QueueId) {
         self.take_over(id);

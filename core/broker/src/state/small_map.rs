@@ -33,10 +33,6 @@ impl<K: Ord + 'static, V: 'static> SmallMap<K, V> {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.few.is_empty() && self.many.is_empty()
-    }
-
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         if !self.many.is_empty() {
             return self.many.get_mut(key);

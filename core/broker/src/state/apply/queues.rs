@@ -69,11 +69,9 @@ impl State {
             }
             Event::Removed { queue, runs } => {
                 let id = *queue;
-                self.take_over(id);
-                let Some(queue) = self.queues.get_mut(queue) else {
+                let Some(queue) = self.awake_queue(id) else {
                     return;
                 };
-                self.changes.touch(queue);
                 for (first, last) in runs {
                     queue.forget(*first, *last);
                     queue.ready.remove_run(*first, *last);

@@ -43,11 +43,17 @@ fn one_that_has_left_has_no_turn() {
     for number in 1..40 {
         add(&mut consumers, number, 0, false);
     }
-    for number in 1..39 {
+    for number in 1..38 {
         assert!(consumers.remove(who(number)).is_some());
     }
+    assert_eq!(turn(&mut consumers), Some(38));
+    let Consumers::Several(rings) = &consumers else {
+        panic!("{consumers:?}")
+    };
+    assert!(rings.turns() < 20, "turns of the gone go");
+    consumers.remove(who(38));
+    assert!(matches!(consumers, Consumers::One(_)));
     assert_eq!(turn(&mut consumers), Some(39));
-    assert!(consumers.rings[0].turns.len() < 20, "turns of the gone go");
     // Another consumer of a key that was used before has its own turn.
     add(&mut consumers, 1, 0, false);
     assert_eq!(turn(&mut consumers), Some(39));
@@ -70,4 +76,27 @@ fn the_sole_one_stays_until_it_leaves_and_the_highest_then_the_oldest_follows() 
         consumers.remove(who(leaves));
         assert_eq!(turn(&mut consumers), follows, "after {leaves} left");
     }
+}
+
+#[test]
+fn one_that_gets_company_or_is_left_alone_keeps_its_turn_or_goes_on_waiting() {
+    let mut consumers = Consumers::default();
+    add(&mut consumers, 1, 0, false);
+    assert_eq!(turn(&mut consumers), Some(1));
+    consumers.skip();
+    assert_eq!(turn(&mut consumers), None);
+    // The first waits for something.
+    add(&mut consumers, 2, 0, false);
+    assert_eq!(turn(&mut consumers), Some(2));
+    assert_eq!(turn(&mut consumers), Some(2));
+    assert!(consumers.remove(who(2)).is_some());
+    assert_eq!(turn(&mut consumers), None);
+    consumers.offer(who(1));
+    add(&mut consumers, 3, 0, false);
+    assert_eq!(turn(&mut consumers), Some(1));
+    assert!(consumers.remove(who(1)).is_some());
+    assert_eq!(turn(&mut consumers), Some(3));
+    assert!(consumers.remove(who(1)).is_none());
+    assert!(consumers.remove(who(3)).is_some());
+    assert!(consumers.is_empty());
 }
