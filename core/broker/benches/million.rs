@@ -23,6 +23,10 @@ use std::time::{Duration, Instant};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Turns in which few topics and many are measured, and the batches of each.
+const ROUNDS: usize = 7;
+const BATCHES: u64 = 200_000;
+
 fn number(name: &str, default: u64) -> u64 {
     let given = std::env::var(name).ok();
     given
@@ -402,12 +406,7 @@ async fn open(dir: &Path) {
     let few: Vec<String> = (0..100).map(|at| format!("topic-{at:07}")).collect();
     let percent = (0..topics).step_by(100).map(|at| format!("topic-{at:07}"));
     let many: Vec<String> = percent.collect();
-    for _ in 0..3 {
-        for names in [&few, &many] {
-            let rate = speed(&running, names, Duration::from_secs(2)).await;
-            println!("{:>8} active topics: {rate:.0} batches/s", names.len());
-        }
-    }
+    active(&running, &few, &many).await;
     latency(&running, "no checkpoint").await;
     tokio::task::spawn_blocking(|| running.stop())
         .await
@@ -417,20 +416,67 @@ async fn open(dir: &Path) {
     latency(&running, "checkpoint after checkpoint").await;
 }
 
-async fn speed(running: &Running, names: &[String], time: Duration) -> f64 {
-    let mut peer = Peer::join(running);
-    let ten = batch(10);
-    let began = Instant::now();
-    let mut sent = 0;
-    for topic in names.iter().cycle() {
-        peer.send(1, append(topic, &ten), &mut |_| ()).await;
-        sent += 1;
-        if sent % 1000 == 0 && began.elapsed() > time {
-            break;
+/// The same work on few topics and on many, in turns: what being few among many costs.
+async fn active(running: &Running, few: &[String], many: &[String]) {
+    let both = [few, many];
+    // Each is touched once before it is measured.
+    for names in both {
+        speed(running, names, names.len() as u64).await;
+    }
+    let mut measured = [Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        for (names, measured) in both.iter().zip(&mut measured) {
+            measured.push(speed(running, names, BATCHES).await);
         }
     }
+    let median = |mut of: Vec<f64>| {
+        of.sort_by(f64::total_cmp);
+        of[of.len() / 2]
+    };
+    for (names, measured) in both.iter().zip(&measured) {
+        println!(
+            "{:>8} active topics: {:.0} batches/s, {:.2} us of the sequencer each",
+            names.len(),
+            median(measured.iter().map(|(rate, _)| *rate).collect()),
+            median(measured.iter().map(|(_, cpu)| *cpu).collect()),
+        );
+    }
+    let pairs = measured[0].iter().zip(&measured[1]);
+    let rates = pairs.clone().map(|(few, many)| many.0 / few.0).collect();
+    let cpu = pairs.map(|(few, many)| many.1 / few.1).collect();
+    println!(
+        "many to few: {:.0} % of the rate, {:.0} % of the sequencer's time",
+        median(rates) * 100.0,
+        median(cpu) * 100.0
+    );
+}
+
+/// The CPU time of the thread that decides, in microseconds.
+fn sequencer_us() -> f64 {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let mut sum = 0.0;
+    for thread in threads.map(|thread| thread.unwrap().path()) {
+        let name = std::fs::read_to_string(thread.join("comm")).unwrap_or_default();
+        let spent = std::fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
+        if name.trim() == "sequencer" {
+            let ns = spent.split_whitespace().next().unwrap();
+            sum += ns.parse::<f64>().unwrap() / 1e3;
+        }
+    }
+    sum
+}
+
+/// Batches a second, and what each cost the sequencer.
+async fn speed(running: &Running, names: &[String], batches: u64) -> (f64, f64) {
+    let mut peer = Peer::join(running);
+    let ten = batch(10);
+    let (began, spent) = (Instant::now(), sequencer_us());
+    for topic in names.iter().cycle().take(batches as usize) {
+        peer.send(1, append(topic, &ten), &mut |_| ()).await;
+    }
     peer.finish(&mut |_| ()).await;
-    sent as f64 / began.elapsed().as_secs_f64()
+    let rate = batches as f64 / began.elapsed().as_secs_f64();
+    (rate, (sequencer_us() - spent) / batches as f64)
 }
 
 /// A thousand a second, for a while, over many topics: how long each waits for its acknowledgement.

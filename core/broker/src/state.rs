@@ -9,7 +9,11 @@ pub(crate) mod deadlines;
 pub(crate) mod delayed;
 pub(crate) mod exchange;
 pub(crate) mod holder_sets;
+pub(crate) mod index;
+pub(crate) mod label;
 pub(crate) mod leases;
+pub(crate) mod named;
+pub(crate) mod names;
 pub(crate) mod namespace;
 pub(crate) mod objects;
 pub(crate) mod order;
@@ -152,17 +156,11 @@ impl State {
 
     /// The topic that a request names.
     pub(crate) fn topic(&self, namespace: NamespaceId, reference: &TopicRef) -> Option<&Topic> {
-        let namespace = self.namespace(namespace)?;
         let id = match reference {
-            TopicRef::Name(name) => namespace.topics.get(name)?,
-            TopicRef::Uuid(uuid) => namespace.topic_uuids.get(uuid)?,
+            TopicRef::Name(name) => self.topic_id(namespace, name),
+            TopicRef::Uuid(uuid) => self.topic_of_uuid(namespace, *uuid),
         };
-        self.topics.get(id)
-    }
-
-    /// The queue of this name.
-    pub(crate) fn queue_id(&self, namespace: NamespaceId, name: &Name) -> Option<QueueId> {
-        self.namespace(namespace)?.queues.get(name).copied()
+        self.topics.get(&id?)
     }
 
     /// What an alias at this sequence stands for: the record's own sequence, and the partition it was pulled from.
@@ -184,7 +182,7 @@ impl State {
         let known = self.partitions.get(&partition);
         if let Some(topic) = known.and_then(|partition| self.topics.get(&partition.topic)) {
             return Origin {
-                topic: topic.name.clone(),
+                topic: topic.name.name(),
                 template: self.templates.get(&topic.id).cloned(),
             };
         }

@@ -1,6 +1,9 @@
 //! The in-memory tail: the newest records, by sequence, bounded in bytes.
 
+mod recent;
+
 use crate::api::{Message, StoredBatch};
+use recent::Recent;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -8,6 +11,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Tail {
     entries: VecDeque<TailEntry>,
+    recent: Recent,
     bytes: u64,
     bytes_max: u64,
 }
@@ -52,6 +56,7 @@ impl Tail {
     pub(crate) fn new(bytes_max: u64) -> Self {
         Self {
             entries: VecDeque::new(),
+            recent: Recent::default(),
             bytes: 0,
             bytes_max,
         }
@@ -77,15 +82,26 @@ impl Tail {
         self.entries.get(at).filter(|entry| entry.first <= sequence)
     }
 
-    /// Takes out the oldest entry if the tail is over its bound and the entry is released.
-    pub(crate) fn evict(&mut self, released: u64) -> Option<TailEntry> {
-        let oldest = self.entries.front()?;
-        if self.bytes <= self.bytes_max || oldest.last > released {
-            return None;
+    /// Adds the newest records of a log.
+    pub(crate) fn push_logged(&mut self, entry: TailEntry) {
+        self.recent
+            .push(entry.partition, (entry.base_offset, entry.first));
+        self.push(entry);
+    }
+
+    /// Batches of a partition's log that are here: base offset and sequence, oldest first.
+    pub(crate) fn recent(&self, partition: u64) -> &VecDeque<(i64, u64)> {
+        self.recent.of(partition)
+    }
+
+    /// Takes out the oldest entries that are released while the tail is over its bound.
+    pub(crate) fn evict(&mut self, released: u64) {
+        while self.bytes > self.bytes_max
+            && let Some(oldest) = self.entries.pop_front_if(|oldest| oldest.last <= released)
+        {
+            self.bytes -= oldest.bytes();
+            self.recent.pop(oldest.partition, oldest.first);
         }
-        let oldest = self.entries.pop_front()?;
-        self.bytes -= oldest.bytes();
-        Some(oldest)
     }
 
     /// Bytes held.

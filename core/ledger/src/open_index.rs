@@ -2,6 +2,7 @@
 
 use crate::format::Entry;
 use crate::frame::ShardId;
+use foldhash::fast::FixedState;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -16,8 +17,8 @@ struct Inner {
     entries: Vec<Entry>,
     /// Of each shard, in the order of its sequences.
     shards: BTreeMap<ShardId, Vec<u32>>,
-    /// Of each log, in the order of its offsets.
-    partitions: HashMap<u64, Places>,
+    /// Of each log, in the order of its offsets. The broker allots their numbers: no client can choose them to collide.
+    partitions: HashMap<u64, Places, FixedState>,
 }
 
 /// Most logs have a batch or two in a file.

@@ -112,7 +112,7 @@ pub const RAW_RETENTION_BYTES: &str = "omnilog.raw.retention.bytes";
 
 impl BrokerConfig {
     /// Are a topic's records retained messages, as far as Kafka clients write them?
-    pub fn retains_latest(&self, topic: &Name, settings: &LogSettings) -> bool {
+    pub fn retains_latest(&self, topic: &[u8], settings: &LogSettings) -> bool {
         let own = settings.others.iter().find(|(name, _)| name == RETAIN);
         own.map_or_else(
             || self.retains_by_default(topic),
@@ -121,13 +121,13 @@ impl BrokerConfig {
     }
 
     /// The same for a topic that says nothing itself.
-    pub fn retains_by_default(&self, topic: &Name) -> bool {
+    pub fn retains_by_default(&self, topic: &[u8]) -> bool {
         let mut patterns = self.retain_latest.iter();
         patterns.any(|pattern| name_matches(pattern, topic))
     }
 
     /// Does a topic's log keep what links have not read?
-    pub fn holds_for_links(&self, topic: &Name, settings: &LogSettings) -> bool {
+    pub fn holds_for_links(&self, topic: &[u8], settings: &LogSettings) -> bool {
         let own = settings.others.iter().find(|(name, _)| name == HOLD);
         own.map_or_else(
             || self.holds_by_default(topic),
@@ -136,7 +136,7 @@ impl BrokerConfig {
     }
 
     /// The same for a topic that says nothing itself.
-    pub fn holds_by_default(&self, topic: &Name) -> bool {
+    pub fn holds_by_default(&self, topic: &[u8]) -> bool {
         let mut patterns = self.hold_links.iter();
         patterns.any(|pattern| name_matches(pattern, topic))
     }

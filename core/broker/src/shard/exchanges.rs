@@ -71,7 +71,7 @@ impl Shard {
     pub(crate) fn give_log(&mut self, namespace: NamespaceId, name: Name) {
         let names = self.state.namespace(namespace);
         let free = names.is_some_and(|names| {
-            !names.topics.contains_key(&name) && self.may_have_log(names, &name)
+            !names.topics.contains(&self.state.topics, &name) && self.may_have_log(names, &name)
         });
         if free {
             self.add_provisional_log(namespace, name);

@@ -190,8 +190,8 @@ impl Shard {
         if offset >= end || (limit == 0 && !first) {
             return Vec::new();
         }
-        let oldest_here = partition
-            .recent
+        let recent = self.tail.recent(partition.key);
+        let oldest_here = recent
             .front()
             .map_or(partition.next_offset, |(base, _)| *base);
         if offset < oldest_here {
@@ -206,13 +206,12 @@ impl Shard {
                 at_least_one: first,
             }];
         }
-        let start = partition
-            .recent
+        let start = recent
             .partition_point(|(base, _)| *base <= offset)
             .saturating_sub(1);
         let mut batches = Vec::new();
         let mut bytes = 0;
-        for (base, sequence) in partition.recent.range(start..) {
+        for (base, sequence) in recent.range(start..) {
             if *base >= end {
                 break;
             }
@@ -300,7 +299,7 @@ impl Shard {
     }
 
     fn oldest_here(&self, log: &ReadablePartition<'_>) -> i64 {
-        let oldest = log.partition.recent.front();
+        let oldest = self.tail.recent(log.partition.key).front();
         oldest.map_or(log.partition.high_watermark, |(base, _)| {
             (*base).max(log.log_start())
         })

@@ -129,28 +129,29 @@ impl Shard {
     fn stored_at(&mut self, section: &Section, stored: Arc<StoredBatch>, file: u32) {
         let last = section.base_sequence + u64::from(section.last_delta);
         self.stats.records += u64::from(section.last_delta) + 1;
-        let mut partition_index = 0;
-        if let Some(partition) = self.state.partitions.get_mut(&section.partition) {
-            partition_index = partition.index;
+        let partition = self.state.partitions.get_mut(&section.partition);
+        let index = partition.map(|partition| {
             partition.stored_in(
                 file,
                 section.base_offset,
                 (section.envelope.len() + section.batch.len()) as u64,
                 section.max_timestamp,
             );
-            partition
-                .recent
-                .push_back((section.base_offset, section.base_sequence));
-        }
-        self.tail.push(TailEntry {
+            partition.index
+        });
+        let entry = TailEntry {
             first: section.base_sequence,
             last,
             index: 0,
             stored,
             partition: section.partition,
-            partition_index,
+            partition_index: index.unwrap_or_default(),
             base_offset: section.base_offset,
-        });
+        };
+        match index {
+            Some(_) => self.tail.push_logged(entry),
+            None => self.tail.push(entry),
+        }
     }
 
     /// Hands the group to the journal; what somebody waits for is synced at once.
@@ -171,17 +172,7 @@ impl Shard {
 
     /// Bounds the tail.
     pub(crate) fn evict(&mut self) {
-        while let Some(entry) = self.tail.evict(self.released) {
-            if let Some(partition) = self.state.partitions.get_mut(&entry.partition)
-                && partition
-                    .recent
-                    .front()
-                    .is_some_and(|(_, sequence)| *sequence == entry.first)
-            {
-                partition.recent.pop_front();
-                partition.recent.tidy();
-            }
-        }
+        self.tail.evict(self.released);
     }
 
     /// The next record's sequence and those after it are taken by this many records.

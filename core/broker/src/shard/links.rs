@@ -20,7 +20,6 @@ use crate::state::routes::Target;
 use crate::state::{Link, TABLE};
 use bytes::Bytes;
 use std::collections::BTreeSet;
-use std::ops::Bound;
 
 impl Shard {
     /// A partition is written by a Kafka client for the first time: queues that its topic reaches read it from here.
@@ -28,7 +27,7 @@ impl Shard {
         let Some(known) = self.state.topics.get(&topic) else {
             return;
         };
-        let (namespace, name) = (known.namespace, known.name.clone());
+        let (namespace, name) = (known.namespace, known.name.name());
         let Some(names) = self.state.namespace(namespace) else {
             return;
         };
@@ -108,7 +107,9 @@ impl Shard {
         let mut open = vec![destination.clone()];
         while let Some(destination) = open.pop() {
             match destination {
-                Destination::Queue(queue) => queues.extend(names.queues.get(&queue)),
+                Destination::Queue(queue) => {
+                    queues.extend(names.queues.get(&self.state.queues, &queue))
+                }
                 Destination::Exchange(name) => {
                     if let Some(exchange) = names.exchanges.get(&name)
                         && visited.insert(name)
@@ -178,7 +179,7 @@ impl Shard {
         u64::try_from(stable.saturating_sub(link.next_offset)).unwrap_or(0)
     }
 
-    pub(crate) fn exposed(&self, topic: &Name) -> bool {
+    pub(crate) fn exposed(&self, topic: &[u8]) -> bool {
         self.config
             .expose
             .iter()
@@ -188,22 +189,24 @@ impl Shard {
     /// Topics that wildcards at the first level reach. They are looked up by name: there may be a million others.
     fn exposed_topics(&self, names: &Namespace) -> Vec<TopicId> {
         let mut found = Vec::new();
+        let topics = &self.state.topics;
         for pattern in &self.config.expose {
             let Some(prefix) = pattern.strip_suffix(b"*") else {
-                found.extend(names.topics.get(pattern));
+                found.extend(names.topics.get(topics, pattern));
                 continue;
             };
-            let from = (Bound::Included(prefix), Bound::Unbounded);
-            let named = names.topics.range::<[u8], _>(from);
-            let named = named.take_while(|(name, _)| name.starts_with(prefix));
-            found.extend(named.map(|(_, topic)| *topic));
+            let named = names.topics.from(topics, prefix);
+            found.extend(named.take_while(|id| {
+                let topic = topics.get(id);
+                topic.is_some_and(|topic| topic.name.starts_with(prefix))
+            }));
         }
         found
     }
 
     /// The queues that records of a topic may go to: its own, those bound to its exchange, those whose patterns may
     /// match. A few too many do no harm: what they read is matched.
-    fn reached_by(&self, names: &Namespace, id: TopicId, topic: &Name) -> BTreeSet<QueueId> {
+    fn reached_by(&self, names: &Namespace, id: TopicId, topic: &[u8]) -> BTreeSet<QueueId> {
         let mut reached = BTreeSet::new();
         let exposed = self.exposed(topic);
         let mut open: Vec<Name> = Vec::new();
@@ -218,14 +221,16 @@ impl Shard {
                 reached.insert(*queue);
             }
             Target::Bound(destination) => match &**destination {
-                Destination::Queue(queue) => reached.extend(names.queues.get(queue)),
+                Destination::Queue(queue) => {
+                    reached.extend(names.queues.get(&self.state.queues, queue))
+                }
                 Destination::Exchange(exchange) => bound.push(exchange.clone()),
             },
         };
         match self.heads_of(id, topic) {
             Some(heads) => {
                 for head in &heads {
-                    let queue = names.queues.get(head).copied();
+                    let queue = names.queues.get(&self.state.queues, head);
                     reached.extend(queue.filter(&addressed));
                     let wild = exposed && head == topic;
                     filters.beginning_with(head, wild, &mut |target| take(target, &mut reached));
@@ -233,7 +238,7 @@ impl Shard {
                 open.extend(heads);
             }
             None => {
-                reached.extend(names.queues.values().copied().filter(&addressed));
+                reached.extend(names.queues.iter().filter(&addressed));
                 filters.every(&mut |target| take(target, &mut reached));
                 open.extend(names.exchanges.keys().cloned());
             }
@@ -246,7 +251,9 @@ impl Shard {
             {
                 for (destination, _) in exchange.destinations() {
                     match destination {
-                        Destination::Queue(queue) => reached.extend(names.queues.get(queue)),
+                        Destination::Queue(queue) => {
+                            reached.extend(names.queues.get(&self.state.queues, queue))
+                        }
                         Destination::Exchange(exchange) => open.push(exchange.clone()),
                     }
                 }
@@ -257,7 +264,7 @@ impl Shard {
     }
 
     /// Do records of a topic go to this queue, as far as can be said without a key?
-    fn wants(&self, names: &Namespace, queue: &Queue, id: TopicId, topic: &Name) -> bool {
+    fn wants(&self, names: &Namespace, queue: &Queue, id: TopicId, topic: &[u8]) -> bool {
         let reaches = |head: &[u8]| self.reaches(id, head, topic);
         if queue.kind != QueueKind::Classic {
             let filters = names.filters_of(queue, &self.state.sessions);

@@ -2,10 +2,10 @@
 
 use crate::api::*;
 use crate::shard::Shard;
+use crate::state::names::{Called, Names};
+use crate::state::objects::{Number, Objects};
 use crate::state::partition::Topic;
 use crate::state::queue::Queue;
-use std::collections::BTreeMap;
-use std::ops::Bound;
 
 /// A page's rows.
 const ROWS_MAX: usize = 1000;
@@ -13,20 +13,20 @@ const ROWS_MAX: usize = 1000;
 const PARTITIONS_MAX: usize = 100;
 
 /// A page of these names, and whether there are more.
-fn page<T: Copy>(names: &BTreeMap<Name, T>, listing: &Listing) -> (Vec<T>, bool) {
+fn page<K: Number, V: Called>(
+    names: &Names<K>,
+    objects: &Objects<K, V>,
+    listing: &Listing,
+) -> (Vec<K>, bool) {
+    let after = names.get(objects, &listing.after);
     if listing.only {
-        return (
-            names.get(&listing.after).copied().into_iter().collect(),
-            false,
-        );
+        return (after.into_iter().collect(), false);
     }
     let limit = usize::try_from(listing.limit).map_or(ROWS_MAX, |limit| limit.clamp(1, ROWS_MAX));
-    let from = match listing.after.is_empty() {
-        true => Bound::Unbounded,
-        false => Bound::Excluded(&listing.after[..]),
-    };
-    let mut rest = names.range::<[u8], _>((from, Bound::Unbounded));
-    let rows = rest.by_ref().take(limit).map(|(_, id)| *id).collect();
+    // Nothing is before the empty name, and what has it is on the first page.
+    let told = usize::from(after.is_some() && !listing.after.is_empty());
+    let mut rest = names.from(objects, &listing.after).skip(told);
+    let rows = rest.by_ref().take(limit).collect();
     (rows, rest.next().is_some())
 }
 
@@ -38,19 +38,19 @@ impl Shard {
         };
         match listing.what {
             Listed::Topics => {
-                let (ids, more) = page(&names.topics, listing);
+                let (ids, more) = page(&names.topics, &self.state.topics, listing);
                 let topics = ids.iter().filter_map(|id| self.state.topics.get(id));
                 found.topics = topics.map(|topic| self.topic_figures(topic)).collect();
                 found.more = more;
             }
             Listed::Queues => {
-                let (ids, more) = page(&names.queues, listing);
+                let (ids, more) = page(&names.queues, &self.state.queues, listing);
                 let queues = ids.iter().filter_map(|id| self.state.queues.get(id));
                 found.queues = queues.map(|queue| self.queue_figures(queue)).collect();
                 found.more = more;
             }
             Listed::Sessions => {
-                let (ids, more) = page(&names.sessions, listing);
+                let (ids, more) = page(&names.sessions, &self.state.sessions, listing);
                 found.sessions = ids
                     .iter()
                     .filter_map(|id| self.session_figures(*id))
@@ -65,7 +65,7 @@ impl Shard {
         let keys = topic.partitions.iter().take(PARTITIONS_MAX);
         let partitions = keys.filter_map(|key| self.state.partitions.get(key));
         TopicFigures {
-            name: topic.name.clone(),
+            name: topic.name.name(),
             topic: topic.id,
             provisional: topic.provisional,
             partition_count: count(topic.partitions.len()),

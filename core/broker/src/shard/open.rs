@@ -39,6 +39,7 @@ impl State {
             checkpoints.read(after, &mut |key, value| {
                 state.load_entry(key, value).map_err(damaged)
             })?;
+            state.sort_names();
             state.changes.off = false;
             if !checkpoints.bears(after) {
                 state.touch_everything();
@@ -87,9 +88,9 @@ fn fit(mapping: &Mapping, state: &State) -> io::Result<()> {
         let topics = state
             .namespaces
             .iter()
-            .filter_map(|names| names.topics.get(&rule.topic));
+            .filter_map(|names| names.topics.get(&state.topics, &rule.topic));
         for topic in topics {
-            let is = state.templates.get(topic);
+            let is = state.templates.get(&topic);
             if is.is_none_or(|is| *is != rule.template) {
                 let name = String::from_utf8_lossy(&rule.topic);
                 let default = || PathTemplate::default_text(&rule.topic);

@@ -11,6 +11,7 @@ use crate::partitioner::partition_of;
 use crate::path::put_level;
 use crate::shard::Shard;
 use crate::shard::route::{path_head, path_rest};
+use crate::state::apart;
 use crate::state::namespace::Namespace;
 use crate::state::routes::Route;
 use bytes::{Bytes, BytesMut};
@@ -53,7 +54,7 @@ impl Shard {
         let levels = spelled(provenance, levels);
         let levels: Vec<&[u8]> = levels.iter().map(|level| &**level).collect();
         if let Some((rule, placed)) = self.ruled(provenance, &levels) {
-            let topic = names.topics.get(&rule.topic).copied();
+            let topic = names.topics.get(&self.state.topics, &rule.topic);
             return Log {
                 topic,
                 placed: Some(Box::new(placed)),
@@ -61,7 +62,7 @@ impl Shard {
             };
         }
         // What is addressed to a queue is logged where the queue has a log role; nothing else makes one.
-        let own = names.topics.get(*head).copied();
+        let own = names.topics.get(&self.state.topics, head);
         if let Some(topic) = own
             && !self.state.templates.contains_key(&topic)
         {
@@ -76,9 +77,12 @@ impl Shard {
             .catch_all
             .as_ref()
             .filter(|_| makes && self.may_be_caught(head))
-            .and_then(|rule| Some((names.topics.get(&rule.topic)?, rule.place(&levels)?)));
+            .and_then(|rule| {
+                let topic = names.topics.get(&self.state.topics, &rule.topic)?;
+                Some((topic, rule.place(&levels)?))
+            });
         Log {
-            topic: caught.as_ref().map(|(topic, _)| **topic),
+            topic: caught.as_ref().map(|(topic, _)| *topic),
             placed: caught.map(|(_, placed)| Box::new(placed)),
             // Not where there can't be one: nobody is to look again at every publish.
             unlogged: makes
@@ -128,7 +132,7 @@ impl Shard {
             return false;
         };
         if let Some(topic) = ruled {
-            if names.topics.contains_key(&topic) {
+            if names.topics.contains(&self.state.topics, &topic) {
                 return false;
             }
             self.add_provisional_log(namespace, topic);
@@ -137,7 +141,8 @@ impl Shard {
         if !matches!(provenance, Provenance::Mqtt | Provenance::AmqpTopic) {
             return false;
         }
-        let free = !names.topics.contains_key(head) && self.may_have_log(names, head);
+        let free =
+            !names.topics.contains(&self.state.topics, head) && self.may_have_log(names, head);
         if free && self.may_name(client, namespace, head) {
             self.add_own_log(client, namespace, Bytes::copy_from_slice(head));
             return true;
@@ -149,8 +154,7 @@ impl Shard {
         let Some(topic) = caught.map(|rule| rule.topic.clone()) else {
             return false;
         };
-        let names = self.state.namespace(namespace);
-        if names.is_some_and(|names| names.topics.contains_key(&topic)) {
+        if self.state.topic_id(namespace, &topic).is_some() {
             return false;
         }
         self.add_provisional_log(namespace, topic);
@@ -162,10 +166,11 @@ impl Shard {
         let principal = self.principal_of(client);
         let second = self.now.monotonic_ms / 1000;
         let config = self.config.clone();
+        let is_queue = self.state.queue_id(namespace, head).is_some();
         let Some(names) = self.state.namespace_mut(namespace) else {
             return false;
         };
-        if names.exchanges.contains_key(head) || names.queues.contains_key(head) {
+        if is_queue || names.exchanges.contains_key(head) {
             return true;
         }
         let made = names.made.get(&principal).copied().unwrap_or(0);
@@ -186,7 +191,7 @@ impl Shard {
 
     fn add_own_log(&mut self, client: ClientId, namespace: NamespaceId, name: Name) {
         let declared = self.state.namespace(namespace).is_some_and(|names| {
-            names.exchanges.contains_key(&name) || names.queues.contains_key(&name)
+            names.exchanges.contains_key(&name) || names.queues.contains(&self.state.queues, &name)
         });
         let topic = self.add_provisional_log(namespace, name);
         if !declared {
@@ -205,7 +210,7 @@ impl Shard {
 
     /// First levels of paths of a topic's records: its own name, and its template's. `None`: they may begin with
     /// anything. What is not exposed stays out of that.
-    pub(crate) fn heads_of(&self, id: TopicId, topic: &Name) -> Option<Vec<Name>> {
+    pub(crate) fn heads_of(&self, id: TopicId, topic: &[u8]) -> Option<Vec<Name>> {
         match self
             .state
             .templates
@@ -213,14 +218,18 @@ impl Shard {
             .map(|template| template.head())
         {
             Some(None) if self.exposed(topic) => None,
-            None | Some(None) => Some(vec![topic.clone()]),
-            Some(Some(head)) => Some(vec![topic.clone(), head.clone()]),
+            None | Some(None) => Some(vec![apart(topic)]),
+            Some(Some(head)) => Some(vec![apart(topic), head.clone()]),
         }
     }
 
     /// Topics whose records' paths may begin with this level.
     pub(crate) fn topics_of(&self, names: &Namespace, head: &[u8]) -> Vec<TopicId> {
-        let mut topics: Vec<TopicId> = names.topics.get(head).copied().into_iter().collect();
+        let mut topics: Vec<TopicId> = names
+            .topics
+            .get(&self.state.topics, head)
+            .into_iter()
+            .collect();
         if names.templated.is_empty() {
             return topics;
         }
@@ -236,7 +245,7 @@ impl Shard {
     }
 
     /// Does a pattern with this first level reach a topic?
-    pub(crate) fn reaches(&self, id: TopicId, head: &[u8], topic: &Name) -> bool {
+    pub(crate) fn reaches(&self, id: TopicId, head: &[u8], topic: &[u8]) -> bool {
         if head == topic {
             return true;
         }

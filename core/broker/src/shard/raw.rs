@@ -48,7 +48,7 @@ impl Shard {
     pub(crate) fn check_raw(
         &self,
         namespace: NamespaceId,
-        name: &Name,
+        name: &[u8],
         settings: &LogSettings,
     ) -> Result<(), Refusal> {
         check_raw_settings(settings)?;
@@ -58,7 +58,7 @@ impl Shard {
         let view = raw_name(name);
         let spelled = String::from_utf8_lossy(&view);
         let names = self.state.namespace(namespace);
-        if names.is_some_and(|names| names.topics.contains_key(&view)) {
+        if names.is_some_and(|names| names.topics.contains(&self.state.topics, &view)) {
             return Err(invalid(format!(
                 "{RAW_RETENTION_MS}: the raw view would be called '{spelled}', and there is a topic of that name"
             )));
@@ -155,7 +155,7 @@ impl Shard {
             uuid: view.uuid,
             name: raw_name(&topic.name),
             path_template: Some(self.template_text(topic)),
-            raw_of: Some(topic.name.clone()),
+            raw_of: Some(topic.name.name()),
             ..info
         }
     }

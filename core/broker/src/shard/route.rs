@@ -175,8 +175,8 @@ impl Shard {
             Provenance::AmqpDefault => {
                 let keys = std::iter::once(head).chain(more_keys.iter().map(|key| &key[..]));
                 for key in keys {
-                    if let Some(queue) = names.queues.get(key) {
-                        takers.take(*queue);
+                    if let Some(queue) = names.queues.get(&self.state.queues, key) {
+                        takers.take(queue);
                     }
                 }
                 self.matching_filters(names, &levels, false, None, &mut takers);
@@ -269,10 +269,10 @@ impl Shard {
 
     /// The queue that a path's first level names: not an exclusive or server-named one, which have no path.
     fn addressed_queue(&self, names: &Namespace, head: &[u8]) -> Option<QueueId> {
-        let id = names.queues.get(head)?;
-        let queue = self.state.queues.get(id)?;
+        let id = names.queues.get(&self.state.queues, head)?;
+        let queue = self.state.queues.get(&id)?;
         let has_path = !queue.declared.exclusive && !queue.declared.name.starts_with(b"amq.");
-        has_path.then_some(*id)
+        has_path.then_some(id)
     }
 
     /// An exchange's bindings, those of exchanges bound to it, and alternates where nothing matched: each exchange once,
@@ -305,8 +305,8 @@ impl Shard {
                     matched = true;
                     match destination {
                         Destination::Queue(queue) => {
-                            if let Some(queue) = names.queues.get(queue) {
-                                takers.take(*queue);
+                            if let Some(queue) = names.queues.get(&self.state.queues, queue) {
+                                takers.take(queue);
                             }
                         }
                         Destination::Exchange(exchange) => next.push(exchange.clone()),
@@ -352,8 +352,8 @@ impl Shard {
             }
             Target::Bound(destination) if amq_topic.is_some() => match &**destination {
                 Destination::Queue(name) => {
-                    if let Some(queue) = names.queues.get(name) {
-                        takers.take(*queue);
+                    if let Some(queue) = names.queues.get(&self.state.queues, name) {
+                        takers.take(queue);
                     }
                 }
                 Destination::Exchange(name) => {

@@ -32,7 +32,7 @@ impl Shard {
         let Some(names) = self.state.namespace(namespace) else {
             return Outcome::Now(Err(Refusal::ShardLost));
         };
-        let known = names.sessions.get(&open.client_id).copied();
+        let known = names.sessions.get(&self.state.sessions, &open.client_id);
         if let Some(id) = known
             && let Some(session) = self.state.sessions.get_mut(&id)
             && let Some(holder) = session.client

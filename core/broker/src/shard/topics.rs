@@ -36,8 +36,8 @@ impl Shard {
                 .state
                 .namespace(namespace)
                 .into_iter()
-                .flat_map(|names| names.topics.values())
-                .filter_map(|topic| self.state.topics.get(topic))
+                .flat_map(|names| names.topics.iter())
+                .filter_map(|topic| self.state.topics.get(&topic))
                 .flat_map(|topic| {
                     let view = topic.raw.as_deref();
                     let own = Readable { topic, raw: None };
@@ -56,7 +56,7 @@ impl Shard {
         TopicInfo {
             topic: topic.id,
             uuid: topic.uuid,
-            name: topic.name.clone(),
+            name: topic.name.name(),
             partitions: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
             settings: (*topic.settings).clone(),
             provisional: topic.provisional,
@@ -228,7 +228,7 @@ impl Shard {
     fn note_compacted(&self, topic: TopicId, there: bool) {
         if let Some(known) = self.state.topics.get(&topic) {
             let names = [
-                TopicRef::Name(known.name.clone()),
+                TopicRef::Name(known.name.name()),
                 TopicRef::Uuid(known.uuid),
             ];
             let compacted = there && self.compacts(topic);

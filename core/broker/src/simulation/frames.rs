@@ -85,8 +85,8 @@ impl Frames {
         for letter in &holds.letters {
             let (queue, id) = letter;
             let durable = state
-                .namespace(NamespaceId(0))
-                .and_then(|names| state.queues.get(names.queues.get(queue)?))
+                .queue_id(NamespaceId(0), queue)
+                .and_then(|id| state.queues.get(&id))
                 .is_some_and(|queue| queue.durable());
             assert!(
                 !durable || *queue == STRICT || holds.removed.contains(letter),

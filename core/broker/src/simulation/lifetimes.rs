@@ -136,10 +136,9 @@ impl World {
             return;
         }
         let state = &shard.state;
-        let names = state.namespace(NamespaceId(0)).unwrap();
         let there = |queue: &'static str| {
-            let id = names.queues.get(queue.as_bytes())?;
-            state.queues.get(id)
+            let id = state.queue_id(NamespaceId(0), queue.as_bytes())?;
+            state.queues.get(&id)
         };
         let queue = there(IDLE);
         if let Some((id, used)) = known.idle {

@@ -2,6 +2,8 @@
 
 use crate::api::*;
 use crate::state::exchange::Exchange;
+use crate::state::index::Index;
+use crate::state::names::Names;
 use crate::state::objects::Objects;
 use crate::state::queue::Queue;
 use crate::state::retained::Retained;
@@ -15,14 +17,14 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug)]
 pub(crate) struct Namespace {
     pub(crate) id: NamespaceId,
-    pub(crate) topics: BTreeMap<Name, TopicId>,
-    pub(crate) topic_uuids: BTreeMap<u128, TopicId>,
+    pub(crate) topics: Names<TopicId>,
+    pub(crate) topic_uuids: Index<TopicId>,
     /// Topics by what their raw views are called.
     pub(crate) raws: BTreeMap<Name, TopicId>,
     pub(crate) raw_uuids: BTreeMap<u128, TopicId>,
     pub(crate) exchanges: BTreeMap<Name, Exchange>,
-    pub(crate) queues: BTreeMap<Name, QueueId>,
-    pub(crate) sessions: BTreeMap<Name, SessionId>,
+    pub(crate) queues: Names<QueueId>,
+    pub(crate) sessions: Names<SessionId>,
     /// Shared subscriptions: (group, filter) and their queue.
     pub(crate) shared: BTreeMap<(Name, Bytes), QueueId>,
     /// MQTT filters and `amq.topic` patterns over whole paths, and route caches.
@@ -80,13 +82,13 @@ impl Namespace {
             .collect();
         Self {
             id,
-            topics: BTreeMap::new(),
-            topic_uuids: BTreeMap::new(),
+            topics: Names::default(),
+            topic_uuids: Index::default(),
             raws: BTreeMap::new(),
             raw_uuids: BTreeMap::new(),
             exchanges,
-            queues: BTreeMap::new(),
-            sessions: BTreeMap::new(),
+            queues: Names::default(),
+            sessions: Names::default(),
             shared: BTreeMap::new(),
             routes: Routes::default(),
             retained: Retained::default(),
@@ -141,9 +143,9 @@ impl Namespace {
             let shared = self.shared.iter().filter(|(_, of)| **of == queue.id);
             return shared.map(|((_, filter), _)| filter.clone()).collect();
         }
-        let session = self.sessions.get(&queue.declared.name);
+        let session = self.sessions.get(sessions, &queue.declared.name);
         session
-            .and_then(|session| sessions.get(session))
+            .and_then(|session| sessions.get(&session))
             .into_iter()
             .flat_map(|session| session.subscriptions.values())
             .filter(|(of, _)| *of == queue.id)

@@ -4,9 +4,11 @@ use crate::api::{QueueId, SessionId, TopicId};
 use crate::state::IdMap;
 
 /// Objects of one page.
-const PAGE: usize = 64;
+const PAGE: u64 = u64::BITS as u64;
+/// Pages of one book.
+const BOOK: u64 = 64;
 /// Pages that one look at a part of all goes through.
-const PART: usize = 32;
+const PART: u64 = 32;
 
 /// A number that the broker allots, each once, in order.
 pub(crate) trait Number: Copy {
@@ -38,35 +40,45 @@ macro_rules! number {
 
 number!(TopicId, QueueId, SessionId);
 
-/// Objects by the number that the broker allotted them, in pages of neighbours: a pointer for each, and a table of
-/// pages that is small however many there are, as it may be half empty, and has to be moved as it grows.
+/// Objects by the number that the broker allotted them: neighbours lie side by side in pages, and pages in books. The
+/// table of books is small however many there are, as it may be half empty, and has to be moved as it grows.
 #[derive(Debug)]
 pub(crate) struct Objects<K, V> {
-    pages: IdMap<u64, Box<Page<V>>>,
+    books: IdMap<u64, Box<Book<V>>>,
     len: usize,
     kind: std::marker::PhantomData<fn(K)>,
 }
 
 #[derive(Debug)]
+struct Book<V> {
+    pages: [Page<V>; BOOK as usize],
+    /// Objects in them.
+    len: usize,
+}
+
+/// Those of a page that are there, in order.
+#[derive(Debug)]
 struct Page<V> {
-    slots: [Option<Box<V>>; PAGE],
-    used: usize,
+    /// A bit for each number that is there.
+    there: u64,
+    objects: Vec<V>,
 }
 
 impl<K, V> Default for Objects<K, V> {
     fn default() -> Self {
         Self {
-            pages: IdMap::default(),
+            books: IdMap::default(),
             len: 0,
             kind: std::marker::PhantomData,
         }
     }
 }
 
-/// A number's page, and its place there.
-fn split(number: u64) -> (u64, usize) {
+/// A number's book, its page there, and its bit in that.
+fn split(number: u64) -> (u64, usize, u64) {
+    let page = number / PAGE;
     // The remainder is below 64.
-    (number / PAGE as u64, (number % PAGE as u64) as usize)
+    (page / BOOK, (page % BOOK) as usize, 1 << (number % PAGE))
 }
 
 impl<K: Number, V> Objects<K, V> {
@@ -75,28 +87,36 @@ impl<K: Number, V> Objects<K, V> {
     }
 
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
-        let (page, at) = split(key.get());
-        self.pages.get(&page)?.slots.get(at)?.as_deref()
+        let (book, page, bit) = split(key.get());
+        let page = self.books.get(&book)?.pages.get(page)?;
+        page.objects.get(page.find(bit).ok()?)
     }
 
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        let (page, at) = split(key.get());
-        self.pages.get_mut(&page)?.slots.get_mut(at)?.as_deref_mut()
+        let (book, page, bit) = split(key.get());
+        let page = self.books.get_mut(&book)?.pages.get_mut(page)?;
+        let at = page.find(bit).ok()?;
+        page.objects.get_mut(at)
     }
 
     pub(crate) fn insert(&mut self, key: K, value: V) {
-        let (page, at) = split(key.get());
-        let page = self.pages.entry(page).or_insert_with(|| {
-            Box::new(Page {
-                slots: [const { None }; PAGE],
-                used: 0,
-            })
-        });
-        if let Some(slot) = page.slots.get_mut(at)
-            && slot.replace(Box::new(value)).is_none()
-        {
-            page.used += 1;
-            self.len += 1;
+        let (book, page, bit) = split(key.get());
+        let book = self.books.entry(book).or_default();
+        let Some(page) = book.pages.get_mut(page) else {
+            return;
+        };
+        match page.find(bit) {
+            Ok(at) => {
+                if let Some(known) = page.objects.get_mut(at) {
+                    *known = value;
+                }
+            }
+            Err(at) => {
+                page.there |= bit;
+                page.objects.insert(at, value);
+                book.len += 1;
+                self.len += 1;
+            }
         }
     }
 
@@ -112,33 +132,41 @@ impl<K: Number, V> Objects<K, V> {
     }
 
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
-        let (number, at) = split(key.get());
-        let page = self.pages.get_mut(&number)?;
-        let gone = page.slots.get_mut(at)?.take()?;
-        page.used -= 1;
+        let (number, page, bit) = split(key.get());
+        let book = self.books.get_mut(&number)?;
+        let page = book.pages.get_mut(page)?;
+        let gone = page.objects.remove(page.find(bit).ok()?);
+        page.there &= !bit;
+        book.len -= 1;
         self.len -= 1;
-        if page.used == 0 {
-            self.pages.remove(&number);
+        let left = page.objects.len();
+        if left <= page.objects.capacity() / 4 {
+            page.objects.shrink_to(left * 2);
         }
-        Some(*gone)
+        if book.len == 0 {
+            self.books.remove(&number);
+        }
+        Some(gone)
+    }
+
+    /// Pages that have objects, by their number.
+    fn pages(&self) -> impl Iterator<Item = (u64, &Page<V>)> {
+        self.books
+            .iter()
+            .flat_map(|(number, book)| (number * BOOK..).zip(&book.pages))
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = K> {
-        self.pages
-            .iter()
-            .flat_map(|(number, page)| page.keys(*number))
+        self.pages().flat_map(|(number, page)| page.keys(number))
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
-        self.pages
-            .values()
-            .flat_map(|page| page.slots.iter().filter_map(Option::as_deref))
+        self.pages().flat_map(|(_, page)| &page.objects)
     }
 
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.pages
-            .values_mut()
-            .flat_map(|page| page.slots.iter_mut().filter_map(Option::as_deref_mut))
+        let pages = self.books.values_mut().flat_map(|book| &mut book.pages);
+        pages.flat_map(|page| &mut page.objects)
     }
 
     /// Goes through a part of the numbers from `next` on, up to `until`; moves `next` behind them. `None` when there
@@ -149,12 +177,13 @@ impl<K: Number, V> Objects<K, V> {
         }
         let mut keys = Vec::new();
         for _ in 0..PART {
-            let (number, _) = split(*next);
-            if let Some(page) = self.pages.get(&number) {
+            let (book, page, _) = split(*next);
+            let number = *next / PAGE;
+            if let Some(page) = self.books.get(&book).and_then(|book| book.pages.get(page)) {
                 let all = page.keys::<K>(number);
                 keys.extend(all.filter(|key| (*next..until).contains(&key.get())));
             }
-            *next = (number + 1) * PAGE as u64;
+            *next = (number + 1) * PAGE;
             if *next >= until {
                 break;
             }
@@ -164,12 +193,33 @@ impl<K: Number, V> Objects<K, V> {
 }
 
 impl<V> Page<V> {
+    /// Where the object of this bit is, or would be.
+    fn find(&self, bit: u64) -> Result<usize, usize> {
+        let before = (self.there & (bit - 1)).count_ones() as usize;
+        match self.there & bit {
+            0 => Err(before),
+            _ => Ok(before),
+        }
+    }
+
     fn keys<K: Number>(&self, number: u64) -> impl Iterator<Item = K> {
-        let first = number * PAGE as u64;
-        (first..)
-            .zip(&self.slots)
-            .filter(|(_, slot)| slot.is_some())
-            .map(|(number, _)| K::of(number))
+        let there = self.there;
+        let bits = (0..PAGE).filter(move |at| there & 1 << at != 0);
+        bits.map(move |at| K::of(number * PAGE + at))
+    }
+}
+
+impl<V> Default for Book<V> {
+    fn default() -> Self {
+        Self {
+            pages: [const {
+                Page {
+                    there: 0,
+                    objects: Vec::new(),
+                }
+            }; BOOK as usize],
+            len: 0,
+        }
     }
 }
 
@@ -219,6 +269,6 @@ mod tests {
         for key in keys {
             objects.remove(&key);
         }
-        assert!(objects.pages.is_empty());
+        assert!(objects.books.is_empty());
     }
 }

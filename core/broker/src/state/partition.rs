@@ -2,6 +2,7 @@
 
 use crate::api::*;
 use crate::state::changes::Mark;
+use crate::state::label::Label;
 use crate::state::rare::{Empty, Rare};
 use crate::state::raw::{RawLog, RawView};
 use crate::state::transactions::PartitionTransactions;
@@ -14,7 +15,7 @@ pub(crate) struct Topic {
     pub(crate) id: TopicId,
     pub(crate) uuid: u128,
     pub(crate) namespace: NamespaceId,
-    pub(crate) name: Name,
+    pub(crate) name: Label,
     /// The keys of its partitions, by number.
     pub(crate) partitions: SmallVec<[u64; 2]>,
     pub(crate) settings: Rare<LogSettings>,
@@ -52,9 +53,6 @@ pub(crate) struct Partition {
     /// The end of what is released to readers.
     #[serde(skip)]
     pub(crate) high_watermark: i64,
-    /// Batches in the tail: base offset and sequence, oldest first.
-    #[serde(skip)]
-    pub(crate) recent: Rare<VecDeque<(i64, u64)>>,
     /// Links read it.
     #[serde(skip)]
     pub(crate) linked: bool,
@@ -144,7 +142,6 @@ impl Partition {
             max_timestamp: -1,
             compacted: Rare::default(),
             high_watermark: 0,
-            recent: Rare::default(),
             linked: false,
             waiters: Rare::default(),
             transactions: None,

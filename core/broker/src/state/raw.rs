@@ -38,7 +38,7 @@ impl RawLog {
 }
 
 /// The name of a topic's raw view.
-pub(crate) fn raw_name(topic: &Name) -> Name {
+pub(crate) fn raw_name(topic: &[u8]) -> Name {
     Name::from([topic, RAW_SUFFIX.as_bytes()].concat())
 }
 

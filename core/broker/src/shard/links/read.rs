@@ -149,16 +149,16 @@ impl Shard {
             aborted,
             table: self.state.links.contains_key(&(key, TABLE)),
         };
-        let oldest = partition.recent.front().map_or(i64::MAX, |(base, _)| *base);
+        let recent = self.tail.recent(key);
+        let oldest = recent.front().map_or(i64::MAX, |(base, _)| *base);
         if from < oldest {
             job.until = job.until.min(oldest);
         } else {
-            let start = partition
-                .recent
+            let start = recent
                 .partition_point(|(base, _)| *base <= from)
                 .saturating_sub(1);
             let mut bytes = 0;
-            for (base, sequence) in partition.recent.range(start..) {
+            for (base, sequence) in recent.range(start..) {
                 if *base >= stable {
                     break;
                 }

@@ -23,19 +23,20 @@ impl State {
                 made.suspect_below = 0;
                 self.changes.touch(&mut made);
                 self.queues.insert(*queue, made);
-                let Some(names) = self.namespace_mut(*namespace) else {
-                    return;
-                };
                 if *kind == QueueKind::Classic {
-                    names.queues.insert(apart(&declared.name), *queue);
-                    names.routes.touch(&declared.name);
+                    self.name_queue(*namespace, *queue);
+                    if let Some(names) = self.namespace_mut(*namespace) {
+                        names.routes.touch(&declared.name);
+                    }
                 }
             }
             Event::QueueDeleted { queue } => {
                 self.wake(*queue);
                 self.touch_bindings_to(*queue);
-                if let Some(queue) = self.queues.get_mut(queue) {
-                    self.changes.gone(queue);
+                if let Some(known) = self.queues.get_mut(queue) {
+                    self.changes.gone(known);
+                    let namespace = known.namespace;
+                    self.unname_queue(namespace, *queue);
                 }
                 let Some(queue) = self.queues.remove(queue) else {
                     return;
@@ -46,7 +47,6 @@ impl State {
                     return;
                 };
                 if queue.kind == QueueKind::Classic {
-                    names.queues.remove(&name);
                     names.routes.touch(&name);
                 } else if queue.kind == QueueKind::Shared {
                     let key = shared_key(&name);

@@ -50,9 +50,7 @@ impl State {
                 open.expires_at_ms = None;
                 open.will = will.clone().map(Box::new);
                 open.will_at_ms = None;
-                if let Some(names) = self.namespace_mut(*namespace) {
-                    names.sessions.insert(apart(client_id), *session);
-                }
+                self.name_session(*namespace, *session);
             }
             Event::SessionClosed {
                 session,
@@ -71,16 +69,14 @@ impl State {
                 }
             }
             Event::SessionEnded { session } => {
+                if let Some(known) = self.sessions.get(session) {
+                    self.unname_session(known.namespace, *session);
+                }
                 let Some(session) = self.sessions.remove(session) else {
                     return;
                 };
                 for (queue, subscription) in session.subscriptions.values() {
                     self.unsubscribe(session.namespace, session.id, *queue, subscription);
-                }
-                if let Some(names) = self.namespace_mut(session.namespace)
-                    && names.sessions.get(&session.client_id) == Some(&session.id)
-                {
-                    names.sessions.remove(&session.client_id);
                 }
             }
             Event::Subscribed {

@@ -2,10 +2,11 @@
 
 use crate::api::*;
 use crate::event::Event;
+use crate::state::State;
 use crate::state::changes::Named;
+use crate::state::label::Label;
 use crate::state::partition::{Partition, Topic};
 use crate::state::raw::RawView;
-use crate::state::{State, apart};
 use crate::template::PathTemplate;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,8 +34,6 @@ impl State {
                 let Some(names) = self.namespace_mut(*namespace) else {
                     return;
                 };
-                names.topics.insert(apart(name), *topic);
-                names.topic_uuids.insert(*uuid, *topic);
                 names.routes.touch(name);
                 let keys: Vec<u64> = (0..u64::from(*partitions))
                     .map(|n| first_partition + n)
@@ -46,7 +45,7 @@ impl State {
                     id: *topic,
                     uuid: *uuid,
                     namespace: *namespace,
-                    name: apart(name),
+                    name: Label::from(&name[..]),
                     partitions: keys.into_iter().collect(),
                     settings: settings.clone().into(),
                     provisional: *provisional,
@@ -55,6 +54,7 @@ impl State {
                 };
                 self.changes.touch(&mut made);
                 self.topics.insert(*topic, made);
+                self.name_topic(*namespace, *topic);
             }
             Event::TopicAltered {
                 topic,
@@ -135,7 +135,8 @@ impl State {
                     return;
                 };
                 self.changes.gone(topic);
-                let id = topic.id;
+                let (id, namespace) = (topic.id, topic.namespace);
+                self.unname_topic(namespace, id);
                 let Some(topic) = self.topics.remove(&id) else {
                     return;
                 };
@@ -151,7 +152,7 @@ impl State {
                             self.forget_orphans();
                         }
                         self.touch(Named::Orphan(*key));
-                        self.orphans.insert(*key, topic.name.clone());
+                        self.orphans.insert(*key, topic.name.name());
                         if let Some(template) = &template {
                             self.touch(Named::OrphanTemplate(*key));
                             self.orphan_templates.insert(*key, template.clone());
@@ -177,8 +178,6 @@ impl State {
                 if let Some(template) = template {
                     names.untemplate(topic.id, &template);
                 }
-                names.topics.remove(&topic.name);
-                names.topic_uuids.remove(&topic.uuid);
                 names.routes.touch(&topic.name);
                 names.forget_positions(topic.id);
                 for known in names.transactions.values_mut() {

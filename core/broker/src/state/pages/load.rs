@@ -14,7 +14,7 @@ use crate::state::raw::{RawLog, RawView};
 use crate::state::retained::Kept;
 use crate::state::session::Session;
 use crate::state::transactions::{Aborted, Transactional};
-use crate::state::{Alias, Link, State, apart};
+use crate::state::{Alias, Link, State};
 use crate::template::PathTemplate;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,10 +50,6 @@ impl State {
             }
             Some(&TOPIC) => {
                 let topic: Topic = postcard::from_bytes(value)?;
-                if let Some(names) = state.namespace_mut(topic.namespace) {
-                    names.topics.insert(apart(&topic.name), topic.id);
-                    names.topic_uuids.insert(topic.uuid, topic.id);
-                }
                 state.topics.insert(topic.id, topic);
             }
             Some(&PARTITION) => {
@@ -251,24 +247,22 @@ impl State {
             queue.returned.insert(entry, count);
         }
         queue.delivered_below = saved.delivered_below;
-        if queue.kind == QueueKind::Classic
-            && let Some(names) = self.namespace_mut(queue.namespace)
-        {
-            names.queues.insert(apart(&queue.declared.name), id);
-        }
+        let classic = queue.kind == QueueKind::Classic;
+        let namespace = queue.namespace;
         self.queues.insert(id, queue);
+        if classic {
+            self.name_queue(namespace, id);
+        }
         Ok(())
     }
 
     fn load_session(&mut self, session: Session) {
         let subscriptions = session.subscriptions.clone();
-        let id = session.id;
-        if let Some(names) = self.namespace_mut(session.namespace) {
-            names.sessions.insert(apart(&session.client_id), id);
-        }
+        let (id, namespace) = (session.id, session.namespace);
         let mut bare = session;
         bare.subscriptions.clear();
         self.sessions.insert(id, bare);
+        self.name_session(namespace, id);
         for (queue, subscription) in subscriptions.into_values() {
             let event = crate::event::Event::Subscribed {
                 session: id,
