@@ -150,7 +150,7 @@ impl Bench {
         let began = cpu::now();
         self.hand.step();
         if let Some(round) = self.steps.last_mut() {
-            *round += cpu::now() - began;
+            *round += (cpu::now() - began).saturating_sub(self.asking);
         }
     }
 

@@ -57,7 +57,8 @@ impl Rule {
     pub(crate) fn new(rule: &MappingRule) -> Result<Self, RuleError> {
         let wrong = |key: &'static str, message: String| RuleError { key, message };
         let pattern = Pattern::mqtt(rule.filter.as_bytes())
-            .map_err(|error| wrong("filter", error.to_string()))?;
+            .map_err(|error| wrong("filter", error.to_string()))?
+            .apart();
         if rule.filter.starts_with('$') {
             let message = "what begins with '$' is the server's and has no log".to_owned();
             return Err(wrong("filter", message));
@@ -150,7 +151,7 @@ impl Rule {
         let partition_key = Self::catch_all_partition_key(key)?;
         Ok(Self {
             pattern: Pattern {
-                tokens: vec![Token::Any],
+                tokens: smallvec::smallvec![Token::Any],
                 hides_dollar: true,
             },
             topic: topic.clone(),
@@ -189,7 +190,7 @@ impl Rule {
 
     /// Levels that aren't there are left out.
     fn partition_key(&self, parts: &[Part], path: &[&[u8]]) -> Bytes {
-        let whole = self.pattern.tokens == [Token::Any];
+        let whole = self.pattern.tokens[..] == [Token::Any];
         let matched: Vec<&[u8]> = match whole {
             true => path.to_vec(),
             false => self

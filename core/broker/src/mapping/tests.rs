@@ -108,7 +108,7 @@ proptest! {
             key.push("{rest}".to_owned());
         }
         let rule = Rule::new(&written(&filter, &key.join("/"), None)).unwrap();
-        let pattern = crate::route::Pattern::mqtt(filter.as_bytes()).unwrap();
+        let pattern = crate::route::Pattern::mqtt(filter.as_bytes()).unwrap().apart();
         let mut matcher = crate::route::Matcher::default();
         matcher.insert(&pattern, ());
         let mut matched = false;

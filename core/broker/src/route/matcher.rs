@@ -93,14 +93,14 @@ impl<T> Default for Matcher<T> {
 
 impl<T: Ord> Matcher<T> {
     /// Adds a target under a pattern. Equal ones are kept as often as they are added.
-    pub fn insert(&mut self, pattern: &Pattern, target: T) {
+    pub fn insert<L: AsRef<[u8]>>(&mut self, pattern: &Pattern<L>, target: T) {
         if self.root == NONE {
             self.root = self.nodes.add(Node::default());
         }
         let mut at = self.root;
         let mut tokens = pattern.tokens.iter();
         while let Some(token) = tokens.as_slice().first()
-            && let Some(child) = self.child(at, token)
+            && let Some((child, _)) = self.child(at, token)
         {
             at = child;
             tokens.next();
@@ -121,17 +121,18 @@ impl<T: Ord> Matcher<T> {
     }
 
     /// Takes one target away; `false` if it was not there. Nodes that nothing needs any more are freed.
-    pub fn remove(&mut self, pattern: &Pattern, target: T) -> bool {
+    pub fn remove<L: AsRef<[u8]>>(&mut self, pattern: &Pattern<L>, target: T) -> bool {
         if self.root == NONE {
             return false;
         }
-        let mut path: SmallVec<[u32; 16]> = SmallVec::new();
+        // Each node above, and the number of the level by which it is left.
+        let mut path: SmallVec<[(u32, u32); 8]> = SmallVec::new();
         let mut at = self.root;
         for token in &pattern.tokens {
-            path.push(at);
-            let Some(child) = self.child(at, token) else {
+            let Some((child, level)) = self.child(at, token) else {
                 return false;
             };
+            path.push((at, level));
             at = child;
         }
         let Some(leaf) = self.nodes.get_mut(at) else {
@@ -147,11 +148,11 @@ impl<T: Ord> Matcher<T> {
             self.targets.take(leaf.targets);
             leaf.targets = NONE;
         }
-        for (parent, token) in path.into_iter().zip(&pattern.tokens).rev() {
+        for ((parent, level), token) in path.into_iter().zip(&pattern.tokens).rev() {
             if !self.is_useless(at) {
                 return true;
             }
-            self.cut(parent, token, at);
+            self.cut(parent, token, level, at);
             at = parent;
         }
         if self.is_useless(at) {
@@ -281,23 +282,28 @@ impl<T: Ord> Matcher<T> {
         1
     }
 
-    fn child(&self, at: u32, token: &Token) -> Option<u32> {
+    /// The child behind a token, and the level's number if it is a literal one.
+    fn child<L: AsRef<[u8]>>(&self, at: u32, token: &Token<L>) -> Option<(u32, u32)> {
         let node = self.nodes.get(at)?;
-        let child = match token {
-            Token::Literal(level) => *self.branches.get(&(at, self.levels.number(level)?))?,
-            Token::One => node.one,
-            Token::Any => node.any,
+        let (child, level) = match token {
+            Token::Literal(_) if node.first == NONE => return None,
+            Token::Literal(level) => {
+                let level = self.levels.number(level.as_ref())?;
+                (*self.branches.get(&(at, level))?, level)
+            }
+            Token::One => (node.one, NONE),
+            Token::Any => (node.any, NONE),
         };
-        (child != NONE).then_some(child)
+        (child != NONE).then_some((child, level))
     }
 
     /// Adds a child that isn't there.
-    fn grow(&mut self, at: u32, token: &Token) -> u32 {
+    fn grow<L: AsRef<[u8]>>(&mut self, at: u32, token: &Token<L>) -> u32 {
         let Some(parent) = self.nodes.get(at) else {
             return NONE;
         };
         let (above, first) = (parent.kind, parent.first);
-        let is_any = *token == Token::Any;
+        let is_any = matches!(token, Token::Any);
         let kind = Kind {
             is_any,
             below_any: above.below_any || is_any,
@@ -315,7 +321,7 @@ impl<T: Ord> Matcher<T> {
                 if let Some(neighbour) = self.nodes.get_mut(first) {
                     neighbour.previous = child;
                 }
-                let level = self.levels.take(level);
+                let level = self.levels.take(level.as_ref());
                 self.branches.insert((at, level), child);
                 child
             }
@@ -337,14 +343,12 @@ impl<T: Ord> Matcher<T> {
             .is_some_and(|node| node.is_leaf() && node.targets == NONE)
     }
 
-    /// Takes a child away that nothing needs.
-    fn cut(&mut self, parent: u32, token: &Token, child: u32) {
+    /// Takes a child away that nothing needs, behind a literal level of this number or a wildcard.
+    fn cut<L: AsRef<[u8]>>(&mut self, parent: u32, token: &Token<L>, number: u32, child: u32) {
         let gone = self.nodes.take(child);
         if let Token::Literal(level) = token {
-            if let Some(number) = self.levels.number(level) {
-                self.branches.remove(&(parent, number));
-                self.levels.release(level);
-            }
+            self.branches.remove(&(parent, number));
+            self.levels.release(level.as_ref());
             if let Some(next) = self.nodes.get_mut(gone.next) {
                 next.previous = gone.previous;
             }

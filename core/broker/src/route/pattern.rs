@@ -1,27 +1,28 @@
 //! Patterns, parsed into levels.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use thiserror::Error;
 
 /// Levels of a pattern, at the most. AMQP's 255 bytes hold 128; MQTT filters beyond it are refused.
 const LEVELS_MAX: usize = 200;
 
-/// One level of a pattern.
+/// One level of a pattern; `L`: how a level is held.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Token {
+pub enum Token<L = Bytes> {
     /// This level and no other.
-    Literal(Bytes),
+    Literal(L),
     /// Any one level: AMQP's `*`, MQTT's `+`.
     One,
     /// Any number of levels, none included: `#`.
     Any,
 }
 
-/// A parsed pattern.
+/// A parsed pattern: its levels lie in what was parsed, or are its own ([`Pattern::apart`]).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Pattern {
+pub struct Pattern<L = Bytes> {
     /// Its levels.
-    pub tokens: Vec<Token>,
+    pub tokens: SmallVec<[Token<L>; 8]>,
     /// MQTT: a wildcard in the first level does not match one that starts with `$` (4.7.2-1).
     pub hides_dollar: bool,
 }
@@ -40,25 +41,21 @@ pub enum PatternError {
     Empty,
 }
 
-impl Pattern {
+impl<'a> Pattern<&'a [u8]> {
     /// An AMQP topic pattern: words divided by dots.
-    pub fn amqp(pattern: &[u8]) -> Result<Self, PatternError> {
-        let words: Vec<&[u8]> = if pattern.is_empty() {
-            Vec::new()
-        } else {
-            pattern.split(|byte| *byte == b'.').collect()
-        };
-        if words.len() > LEVELS_MAX {
-            return Err(PatternError::TooDeep);
-        }
-        let mut tokens: Vec<Token> = Vec::with_capacity(words.len());
-        for word in words {
+    pub fn amqp(pattern: &'a [u8]) -> Result<Self, PatternError> {
+        let mut tokens = SmallVec::new();
+        let words = pattern.split(|byte| *byte == b'.');
+        for (at, word) in words.filter(|_| !pattern.is_empty()).enumerate() {
+            if at == LEVELS_MAX {
+                return Err(PatternError::TooDeep);
+            }
             match word {
                 b"*" => tokens.push(Token::One),
                 // `#.#` matches what `#` does.
                 b"#" if tokens.last() == Some(&Token::Any) => {}
                 b"#" => tokens.push(Token::Any),
-                word => tokens.push(Token::Literal(Bytes::copy_from_slice(word))),
+                word => tokens.push(Token::Literal(word)),
             }
         }
         Ok(Self {
@@ -68,11 +65,11 @@ impl Pattern {
     }
 
     /// An MQTT topic filter, without a `$share` prefix.
-    pub fn mqtt(filter: &[u8]) -> Result<Self, PatternError> {
+    pub fn mqtt(filter: &'a [u8]) -> Result<Self, PatternError> {
         if filter.is_empty() || filter.contains(&0) {
             return Err(PatternError::Empty);
         }
-        let mut tokens = Vec::new();
+        let mut tokens = SmallVec::new();
         for level in filter.split(|byte| *byte == b'/') {
             if tokens.last() == Some(&Token::Any) {
                 return Err(PatternError::Misplaced);
@@ -83,7 +80,7 @@ impl Pattern {
                 level if level.iter().any(|byte| matches!(byte, b'+' | b'#')) => {
                     return Err(PatternError::Misplaced);
                 }
-                level => Token::Literal(Bytes::copy_from_slice(level)),
+                level => Token::Literal(level),
             });
             if tokens.len() > LEVELS_MAX {
                 return Err(PatternError::TooDeep);
@@ -93,6 +90,21 @@ impl Pattern {
             tokens,
             hides_dollar: true,
         })
+    }
+}
+
+impl Pattern<&[u8]> {
+    /// The same with levels of its own.
+    pub fn apart(&self) -> Pattern {
+        let tokens = self.tokens.iter().map(|token| match token {
+            Token::Literal(level) => Token::Literal(Bytes::copy_from_slice(level)),
+            Token::One => Token::One,
+            Token::Any => Token::Any,
+        });
+        Pattern {
+            tokens: tokens.collect(),
+            hides_dollar: self.hides_dollar,
+        }
     }
 }
 

@@ -302,6 +302,9 @@ impl Shard {
 
     /// A queue lost a subscription or a binding: links that no other wants end.
     pub(crate) fn unlink_unwanted(&mut self, id: QueueId) {
+        if self.state.links.is_empty() {
+            return;
+        }
         let Some(queue) = self.state.queues.get(&id) else {
             return;
         };

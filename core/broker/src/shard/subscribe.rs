@@ -19,7 +19,7 @@ impl Shard {
         subscribe: Subscribe,
     ) -> Result<Reply, Refusal> {
         let id = subscribe.session;
-        let credit = self.held_session(client, id)?;
+        self.check_held(client, id)?;
         let mut results = Vec::with_capacity(subscribe.subscriptions.len());
         let mut retained = Vec::new();
         for subscription in subscribe.subscriptions {
@@ -41,6 +41,7 @@ impl Shard {
             let queue = match (&subscription.share, named) {
                 (None, Some(name)) => match self.subscribable_queue(client, namespace, &name) {
                     Ok(queue) => {
+                        let credit = self.session_credit(client, own);
                         self.attach_consumer(queue, client, credit);
                         self.after
                             .push(Effect::Activate(queue, client, SESSION_CONSUMER));
@@ -59,6 +60,7 @@ impl Shard {
                 (None, None) => own,
                 (Some(group), None) => {
                     let queue = self.shared_queue(namespace, group, &subscription.filter, durable);
+                    let credit = self.session_credit(client, own);
                     self.attach_consumer(queue, client, credit);
                     self.after
                         .push(Effect::Activate(queue, client, SESSION_CONSUMER));
@@ -68,18 +70,19 @@ impl Shard {
             let sends_retained = subscription.share.is_none()
                 && !addressed
                 && (subscription.retain_handling == 0 || subscription.retain_handling == 1 && new);
-            let (filter, qos) = (subscription.filter.clone(), subscription.qos);
-            self.record_if(
-                durable,
-                &Decision::Subscribed {
-                    session: id,
-                    queue,
-                    subscription,
-                },
-            );
+            let subscribed = Decision::Subscribed {
+                session: id,
+                queue,
+                subscription,
+            };
+            self.record_if(durable, &subscribed);
+            let Decision::Subscribed { subscription, .. } = subscribed else {
+                continue;
+            };
+            let (filter, qos) = (subscription.filter, subscription.qos);
             if new && !addressed {
-                let head = Bytes::copy_from_slice(first_level(&filter, b'/'));
-                self.link_queue_from(namespace, queue, &head, sends_retained);
+                let head = first_level(&filter, b'/');
+                self.link_queue_from(namespace, queue, head, sends_retained);
             }
             if sends_retained {
                 retained.push((filter, qos));
@@ -91,16 +94,20 @@ impl Shard {
         Ok(reply)
     }
 
-    /// The credit of a session that this client holds.
-    fn held_session(&self, client: ClientId, id: SessionId) -> Result<u32, Refusal> {
-        let missing = || Refusal::NotFound(Noun::Session, Name::from(id.to_string()));
-        let session = self.state.sessions.get(&id).ok_or_else(missing)?;
-        if session.client != Some(client) {
-            return Err(missing());
+    /// Does this client hold the session?
+    fn check_held(&self, client: ClientId, id: SessionId) -> Result<(), Refusal> {
+        let session = self.state.sessions.get(&id);
+        if session.is_some_and(|session| session.client == Some(client)) {
+            return Ok(());
         }
-        let queue = self.state.queues.get(&session.queue).ok_or_else(missing)?;
-        let consumer = queue.consumers.get(&(client, SESSION_CONSUMER));
-        Ok(consumer.map_or(0, |consumer| consumer.limit))
+        Err(Refusal::NotFound(Noun::Session, Name::from(id.to_string())))
+    }
+
+    /// The credit that a client has for the queue of its session: it has as much for each that it shares.
+    fn session_credit(&self, client: ClientId, own: QueueId) -> u32 {
+        let queue = self.state.queues.get(&own);
+        let consumer = queue.and_then(|queue| queue.consumers.get(&(client, SESSION_CONSUMER)));
+        consumer.map_or(0, |consumer| consumer.limit)
     }
 
     /// The queue of a shared subscription, made on its first subscriber.
@@ -159,7 +166,7 @@ impl Shard {
         unsubscribe: Unsubscribe,
     ) -> Result<Reply, Refusal> {
         let id = unsubscribe.session;
-        self.held_session(client, id)?;
+        self.check_held(client, id)?;
         let mut results = Vec::with_capacity(unsubscribe.filters.len());
         for (filter, share) in unsubscribe.filters {
             let Some(session) = self.state.sessions.get(&id) else {

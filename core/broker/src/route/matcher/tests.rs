@@ -4,7 +4,7 @@ use super::Matcher;
 use crate::route::{Pattern, Token};
 use proptest::prelude::*;
 
-fn naive(tokens: &[Token], levels: &[&[u8]]) -> bool {
+fn naive(tokens: &[Token<&[u8]>], levels: &[&[u8]]) -> bool {
     match tokens.split_first() {
         None => levels.is_empty(),
         Some((Token::Any, rest)) => (0..=levels.len()).any(|skip| naive(rest, &levels[skip..])),
@@ -40,8 +40,9 @@ proptest! {
         path in prop::collection::vec(level(), 1..6),
     ) {
         let mut matcher = Matcher::default();
-        let patterns: Vec<Pattern> =
-            patterns.iter().map(|words| Pattern::amqp(words.join(".").as_bytes()).unwrap()).collect();
+        let patterns: Vec<String> = patterns.iter().map(|words| words.join(".")).collect();
+        let patterns: Vec<Pattern<&[u8]>> =
+            patterns.iter().map(|pattern| Pattern::amqp(pattern.as_bytes()).unwrap()).collect();
         for (number, pattern) in patterns.iter().enumerate() {
             matcher.insert(pattern, number);
         }

@@ -88,14 +88,20 @@ impl State {
                 let Some(session) = self.sessions.get_mut(session) else {
                     return;
                 };
-                let mut own = subscription.clone();
-                own.filter = apart(&subscription.filter);
+                let own = Subscription {
+                    filter: apart(&subscription.filter),
+                    share: subscription.share.clone(),
+                    ..*subscription
+                };
                 let before = session.subscriptions.insert(*queue, own);
                 let namespace = session.namespace;
                 if let Some((queue, subscription)) = before {
                     self.unsubscribe(namespace, id, queue, &subscription);
                 }
-                if let Some(queue) = self.queues.get_mut(queue) {
+                // A session's own queue goes with it, whatever it serves.
+                if subscription.share.is_some()
+                    && let Some(queue) = self.queues.get_mut(queue)
+                {
                     queue.subscriptions += 1;
                 }
                 if queue_of_filter(&subscription.filter).is_some() {
@@ -205,7 +211,9 @@ impl State {
         queue: QueueId,
         subscription: &Subscription,
     ) {
-        if let Some(queue) = self.queues.get_mut(&queue) {
+        if subscription.share.is_some()
+            && let Some(queue) = self.queues.get_mut(&queue)
+        {
             queue.subscriptions = queue.subscriptions.saturating_sub(1);
         }
         if queue_of_filter(&subscription.filter).is_some() {
