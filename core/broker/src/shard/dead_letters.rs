@@ -15,7 +15,7 @@ use crate::shard::rebatch::rebatch;
 use crate::shard::route::{amqp_provenance, path_head, path_rest};
 use crate::state::delayed::Due;
 use crate::state::queue::{Lease, NOBODY};
-use crate::state::routes::Route;
+use crate::state::routes::{Crowd, Route};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -320,7 +320,7 @@ impl Shard {
             Headers::Typed(&headers),
             &[],
         );
-        let route = self.without_cycles(&route, &deaths, reason);
+        let route = self.without_cycles(namespace, &route, &deaths, reason);
         let stored = &message.stored.batch;
         let Some((batch, range)) = rebatch(stored, envelope.range, route.placed.as_deref()) else {
             return true;
@@ -360,6 +360,7 @@ impl Shard {
     /// for ever.
     fn without_cycles(
         &self,
+        namespace: NamespaceId,
         route: &Arc<Route>,
         deaths: &Deaths,
         reason: DeathReason,
@@ -372,11 +373,27 @@ impl Shard {
                 .map(|queue| &queue.declared.name);
             name.is_some_and(|name| deaths.goes_round(name))
         };
-        if reason == DeathReason::Rejected || !route.queues.iter().any(|to| cycle(&to.queue)) {
+        if reason == DeathReason::Rejected {
+            return route.clone();
+        }
+        // None of a crowd dead-letters, but one may bear the name of a queue that did.
+        let crowd = route.crowd.as_deref().unwrap_or_default();
+        let namesakes: Vec<QueueId> = deaths
+            .deaths
+            .iter()
+            .filter_map(|death| self.state.queue_id(namespace, &death.queue))
+            .filter(|queue| crowd.binary_search(queue).is_ok() && cycle(queue))
+            .collect();
+        if namesakes.is_empty() && !route.queues.iter().any(|to| cycle(&to.queue)) {
             return route.clone();
         }
         let mut route = Route::clone(route);
         route.queues.retain(|to| !cycle(&to.queue));
+        if !namesakes.is_empty() {
+            let others = crowd.iter().filter(|queue| !namesakes.contains(queue));
+            let others: Crowd = others.copied().collect();
+            route.crowd = (!others.is_empty()).then_some(others);
+        }
         Arc::new(route)
     }
 }

@@ -132,8 +132,14 @@ impl Shard {
             return targets;
         }
         let awake = self.state.sets.awake_of_crowd(crowd).to_vec();
-        for queue in awake {
-            self.pass_unheld(queue, 0, bytes as u64, &mut targets);
+        for id in awake {
+            let queue = self.state.queues.get(&id);
+            if queue.is_some_and(|queue| queue.kind == QueueKind::Classic) {
+                targets.taken = true;
+                targets.holders.queues.push(id);
+            } else {
+                self.pass_unheld(id, 0, bytes as u64, &mut targets);
+            }
         }
         targets
     }

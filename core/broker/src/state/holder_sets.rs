@@ -403,7 +403,7 @@ impl State {
 impl Queue {
     /// Is it one of many of its kind, to which nothing can be told but that they hold a record?
     pub(crate) fn may_be_crowded(&self) -> bool {
-        self.kind == QueueKind::Session
+        self.kind != QueueKind::Shared
             && self.durable()
             && self.policy.is_none()
             && self.order.is_none()
@@ -411,7 +411,10 @@ impl Queue {
 
     /// May it sleep? Nobody looks at such a queue before it has a consumer.
     fn may_sleep(&self) -> bool {
-        self.may_be_crowded() && self.consumers.is_empty() && self.asleep.len() < SETS_MAX
+        self.kind == QueueKind::Session
+            && self.may_be_crowded()
+            && self.consumers.is_empty()
+            && self.asleep.len() < SETS_MAX
     }
 }
 

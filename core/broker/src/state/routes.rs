@@ -59,7 +59,8 @@ pub(crate) struct Route {
     pub(crate) placed: Option<Box<Placed>>,
     /// It has no log of its own, but might have one.
     pub(crate) unlogged: bool,
-    /// Sessions in great number, not among the queues, that hold whatever comes at QoS 1 or 2 without a further look.
+    /// Queues in great number, not among the others, that hold whatever comes at QoS 1 or 2 without a further look:
+    /// sessions, and AMQP queues, which hold QoS 0 as well.
     pub(crate) crowd: Option<Crowd>,
 }
 
@@ -175,7 +176,7 @@ impl<T: Ord + Clone> Patterns<T> {
     }
 }
 
-fn parse(kind: PatternKind, pattern: &[u8]) -> Result<Pattern, PatternError> {
+fn parse(kind: PatternKind, pattern: &[u8]) -> Result<Pattern<&[u8]>, PatternError> {
     match kind {
         PatternKind::Amqp => Pattern::amqp(pattern),
         PatternKind::Mqtt => Pattern::mqtt(pattern),
