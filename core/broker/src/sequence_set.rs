@@ -21,6 +21,10 @@ enum Shape {
     /// Sorted, disjoint, not adjacent: first and last.
     Few(Vec<(u64, u64)>),
     /// By their upper bits.
+    #[expect(
+        clippy::box_collection,
+        reason = "beside it a run fits into three words"
+    )]
     Chunks(Box<BTreeMap<u64, Chunk>>),
 }
 

@@ -123,3 +123,13 @@ fn what_an_entry_takes_in_memory_at_the_most() {
     let alone: SequenceSet = (0..1000u64).map(|chunk| chunk << 16).collect();
     assert!(each(&alone) < 100.0, "{}", each(&alone));
 }
+
+#[test]
+fn a_run_alone_takes_no_memory_of_its_own() {
+    assert_eq!(size_of::<SequenceSet>(), 32);
+    let mut set = SequenceSet::default();
+    set.insert_run(5, 9);
+    set.insert_run(10, 20);
+    set.remove_run(1, 7);
+    assert_eq!((set.memory_bytes(), set.len()), (0, 13));
+}

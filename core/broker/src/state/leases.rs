@@ -20,8 +20,8 @@ pub(crate) enum Leases {
     None,
     One(EntryId, Lease),
     /// Sorted.
-    Ring(Box<VecDeque<(EntryId, Lease)>>),
-    Tree(Box<BTreeMap<EntryId, Lease>>),
+    Ring(VecDeque<(EntryId, Lease)>),
+    Tree(BTreeMap<EntryId, Lease>),
 }
 
 /// Where an entry is in a ring, or belongs. It is asked for the ends most.
@@ -80,10 +80,10 @@ impl Leases {
             }
             Self::One(..) => {
                 let one = std::mem::take(self).into_iter();
-                *self = Self::Ring(Box::new(one.collect()));
+                *self = Self::Ring(one.collect());
             }
             Self::Ring(ring) if ring.len() >= RING_MAX => {
-                *self = Self::Tree(Box::new(ring.drain(..).collect()));
+                *self = Self::Tree(ring.drain(..).collect());
             }
             _ => {}
         }
@@ -122,8 +122,8 @@ impl Leases {
             Self::Tree(tree) => {
                 let gone = tree.remove(entry)?;
                 if tree.len() <= TREE_MIN {
-                    let few = std::mem::take(&mut **tree);
-                    *self = Self::Ring(Box::new(few.into_iter().collect()));
+                    let few = std::mem::take(tree);
+                    *self = Self::Ring(few.into_iter().collect());
                 }
                 Some(gone)
             }

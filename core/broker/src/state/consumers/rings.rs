@@ -29,16 +29,10 @@ pub(crate) struct Rings {
 
 impl Rings {
     /// One that gets company.
-    pub(super) fn of(one: Consumer, failover: bool) -> Self {
-        let (who, queued) = (one.who(), one.queued);
+    pub(super) fn of(mut one: Consumer, failover: bool) -> Self {
+        let (who, queued) = (one.who(), std::mem::take(&mut one.queued));
         let mut rings = Self::default();
-        rings.add(
-            Consumer {
-                queued: false,
-                ..one
-            },
-            failover,
-        );
+        rings.add(one, failover);
         if queued {
             rings.offer(who);
         }
