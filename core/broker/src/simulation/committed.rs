@@ -14,6 +14,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 impl World {
+    /// A step was taken: nobody may read on into what is open.
+    pub(super) fn check_stable(&self) {
+        let Some(life) = &self.life else { return };
+        for partition in life.shard.state.partitions.values() {
+            let (stable, open) = (partition.last_stable_offset(), partition.first_open());
+            assert!(
+                stable <= open.max(partition.log_start),
+                "committed records are read up to {stable}, and a transaction is open from {open} on"
+            );
+        }
+    }
+
     pub(super) fn read_committed(&mut self, at: usize) {
         let (topic, partition) = PLACES[self.random.random_range(0..PLACES.len())];
         let end = self.facts.logged.get(&(name(topic), partition));

@@ -25,6 +25,9 @@ const RETURNING: [&str; 4] = [TRIED, LATER, TIMELY, IN_TURN];
 /// Each is the other's dead letters' queue.
 const ROUND: [&str; 2] = ["round-a", "round-b"];
 
+/// One takes what the other refuses.
+const BESIDE: [&str; 2] = [SHORT, STRICT];
+
 const SHORT_MAX: u64 = 4;
 const SLIM_BYTES_MAX: u64 = 500;
 const STRICT_MAX: u64 = 3;
@@ -118,19 +121,29 @@ impl World {
             };
             self.ask(at, ask, declare);
         }
+        for queue in BESIDE {
+            self.bind_ending(at, "ending", queue, "beside");
+        }
         let source = |queue| if queue == DEAD { "letters" } else { "ending" };
         for queue in [DEAD, SHORT, SLIM, BRIEF, TRIED, LATER, TIMELY, IN_TURN] {
-            self.ask(
-                at,
-                Ask::Whatever,
-                Command::Bind(Binding {
-                    source: name(source(queue)),
-                    destination: Destination::Queue(name(queue)),
-                    routing_key: name("key"),
-                    arguments: Vec::new(),
-                }),
-            );
+            self.bind_ending(at, source(queue), queue, "key");
         }
+    }
+
+    fn bind_ending(
+        &mut self,
+        at: usize,
+        source: &'static str,
+        queue: &'static str,
+        key: &'static str,
+    ) {
+        let bind = Binding {
+            source: name(source),
+            destination: Destination::Queue(name(queue)),
+            routing_key: name(key),
+            arguments: Vec::new(),
+        };
+        self.ask(at, Ask::Whatever, Command::Bind(bind));
     }
 
     /// A queue without a promise to whoever publishes to it is there.
@@ -156,7 +169,7 @@ impl World {
     }
 
     fn publish_ending(&mut self, at: usize) {
-        let (exchange, key, takers): (_, _, &[&'static str]) = match self.random.random_range(0..7)
+        let (exchange, key, takers): (_, _, &[&'static str]) = match self.random.random_range(0..8)
         {
             0..3 => (
                 "ending",
@@ -166,9 +179,15 @@ impl World {
             3 => ("", STRICT, &[STRICT]),
             4 => ("", FULL, &[FULL]),
             5 => ("", BRIEF, &[BRIEF]),
+            6 => ("ending", "beside", &BESIDE),
             _ => ("", ROUND[0], &[]),
         };
-        let count = self.random.random_range(1..4);
+        // Two of the large ones don't fit into a frame of the smallest files.
+        let large = key == "beside" && self.chance(40);
+        let count = match large {
+            true => 1,
+            false => self.random.random_range(1..4),
+        };
         let publisher = self.peers[at].publisher(1);
         let ids = self.facts.number(publisher, count);
         let address = Address::Amqp {
@@ -176,6 +195,7 @@ impl World {
             routing_key: name(key),
         };
         let (padding, now) = (self.padding(), self.unix_ms());
+        let padding = if large { 5000 + padding } else { padding };
         let mut publish = messages::publish(&ids, padding, now, &address, &name("amqp"), 1);
         for (record, id) in publish.records.iter_mut().zip(&ids) {
             record.envelope.priority = self.random.random_range(0..4);
@@ -200,7 +220,7 @@ impl World {
                         self.facts.ends.refused.insert(*id);
                     }
                     // Refused, it is a dead letter.
-                    (STRICT, Routed::Rejected) | (_, Routed::Taken) => {
+                    (STRICT | SHORT, Routed::Rejected) | (_, Routed::Taken) => {
                         self.facts.expect(queue, &[*id]);
                     }
                     (queue, outcome) => panic!("{queue}: {id} is {outcome:?}"),

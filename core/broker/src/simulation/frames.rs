@@ -173,6 +173,10 @@ impl Frames {
             } => {
                 let before = self.came.insert((*partition, *queue), *next_offset);
                 assert!(
+                    before.is_none_or(|before| before <= *next_offset),
+                    "{queue}: its link was at {before:?}, and goes back to {next_offset}"
+                );
+                assert!(
                     runs.is_empty() || before.is_none_or(|before| before < *next_offset),
                     "{queue}: it gets records, and its link stays at {next_offset}"
                 );

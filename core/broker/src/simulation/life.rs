@@ -364,6 +364,8 @@ impl World {
         }
         self.check_delays();
         self.check_links();
+        self.check_stable();
+        self.check_caps();
         self.check_lifetimes();
         self.check_ends(&keyed);
         self.check_returns(&keyed);

@@ -304,7 +304,10 @@ impl World {
     }
 
     fn retain(&mut self, at: usize) {
-        let topic = name(["r/0", "r/1"][self.random.random_range(0..2)]);
+        // Some are set so seldom that their files grow old.
+        let topics = ["r/0", "r/1", "r/2", "r/3", "r/4", "r/5"];
+        let among = if self.chance(20) { topics.len() } else { 2 };
+        let topic = name(topics[self.random.random_range(0..among)]);
         let publisher = self.peers[at].publisher(5);
         let ids = self.facts.number(publisher, 1);
         let address = Address::Mqtt {

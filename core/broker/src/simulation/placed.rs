@@ -72,6 +72,24 @@ fn ruled(path: &str) -> Option<(&'static str, String)> {
 }
 
 impl World {
+    /// A step was taken: publishing makes no more names than it may.
+    pub(super) fn check_caps(&self) {
+        let Some(life) = &self.life else { return };
+        let state = &life.shard.state;
+        let names = state.namespace(NamespaceId(0)).unwrap();
+        let made = HEADS.iter().filter(|head| {
+            let topic = names.topics.get(head.as_bytes());
+            let topic = topic.and_then(|topic| state.topics.get(topic));
+            topic.is_some_and(|topic| topic.provisional)
+        });
+        let made = u64::try_from(made.count()).unwrap();
+        let most = self.config.auto_names_principal_max;
+        assert!(
+            made <= most,
+            "{made} logs were made by publishing, of {most}"
+        );
+    }
+
     /// An MQTT client publishes to a path that may be kept elsewhere.
     pub(super) fn publish_placed(&mut self, at: usize) {
         let count = self.random.random_range(1..4);

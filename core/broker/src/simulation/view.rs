@@ -78,8 +78,45 @@ pub(super) fn view(state: &State, files: bool) -> View {
             text.into_bytes(),
         ));
     }
+    unsaved(state, &mut view);
     view.sort_unstable();
     view
+}
+
+/// The same objects as they are in memory: what is left out when they are saved would be missed on both sides.
+fn unsaved(state: &State, view: &mut View) {
+    let mut push = |kind: &str, key: &dyn std::fmt::Debug, value: String| {
+        view.push((format!("{kind} {key:?}").into_bytes(), value.into_bytes()));
+    };
+    for session in state.sessions.values().filter(|session| session.durable()) {
+        let durable = postcard::to_stdvec(session).expect("a session that can be encoded");
+        push("S", &session.id, durable.escape_ascii().to_string());
+    }
+    for partition in state.partitions.values() {
+        let producers: Vec<_> = partition.producers.iter().collect();
+        let producers = format!("{producers:?}");
+        let known = partition.transactions.as_ref();
+        let known = known.map(|known| format!("{:?} {:?}", known.open, known.aborted));
+        push("P", &partition.key, format!("{producers} {known:?}"));
+    }
+    for sequence in state.delayed.held() {
+        let part = state.delayed.part(crate::state::delayed::part_of(sequence));
+        let one: Vec<_> = part.filter(|(held, ..)| *held == sequence).collect();
+        push("L", &sequence, format!("{one:?}"));
+    }
+    for names in &state.namespaces {
+        for (name, group) in &names.groups {
+            push("G", &(names.id, name), format!("{group:?}"));
+        }
+        for (name, transactional) in &names.transactions {
+            push("T", &(names.id, name), format!("{transactional:?}"));
+        }
+        for (topic, kept) in names.retained.all() {
+            push("R", &(names.id, topic), format!("{kept:?}"));
+        }
+        let made: Vec<_> = names.made.iter().collect();
+        push("M", &names.id, format!("{} {made:?}", names.auto_names));
+    }
 }
 
 /// What differs, for people.

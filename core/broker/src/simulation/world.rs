@@ -82,6 +82,7 @@ impl World {
                 Vec::new()
             },
             shared_by_key: random.random_bool(0.5),
+            delayed_messages_max: [6, 5_000_000][random.random_range(0..2)],
             transactional_id_expiration_ms: [60_000, 1 << 40][random.random_range(0..2)],
             durability: if random.random_bool(0.2) {
                 Durability::Written
