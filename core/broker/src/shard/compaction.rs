@@ -26,6 +26,8 @@ use std::sync::Arc;
 
 /// How long the next look at the files waits for, where nothing presses.
 const PAUSE_MS: u64 = 10_000;
+/// Delayed messages looked at in one step.
+const DELAYED_AT_ONCE: usize = if cfg!(test) { 3 } else { 4096 };
 /// Replaced files that one round deletes.
 const RECLAIM: usize = 4;
 
@@ -66,7 +68,9 @@ struct Gathering {
     facts: Facts,
     /// The next partition to look at, and where those of the beginning end.
     partitions: (u64, u64),
-    /// The same of queues; `None` before everything but them was looked at.
+    /// Delayed messages from this sequence on are to be looked at.
+    delayed: u64,
+    /// The same as of partitions of queues; `None` before everything but them was looked at.
     queues: Option<(u64, u64)>,
 }
 
@@ -168,6 +172,7 @@ impl Shard {
             until,
             facts: Facts::new(self.id, self.now.unix_ms),
             partitions: (0, self.state.next_partition),
+            delayed: 0,
             queues: None,
         });
     }
@@ -188,6 +193,20 @@ impl Shard {
                 return;
             }
         }
+        if gathering.queues.is_none() {
+            // One that is published meanwhile is a new record, in none of the files.
+            let from = gathering.delayed;
+            let mut left = DELAYED_AT_ONCE;
+            for sequence in self.state.delayed.held_from(from).take(DELAYED_AT_ONCE) {
+                gathering.facts.held.insert(sequence);
+                gathering.delayed = sequence + 1;
+                left -= 1;
+            }
+            if left == 0 {
+                self.compaction.gathering = Some(gathering);
+                return;
+            }
+        }
         let until = gathering.until;
         let held = &mut gathering.facts.held;
         let (next, end) = gathering.queues.get_or_insert_with(|| {
@@ -195,9 +214,6 @@ impl Shard {
                 for (_, kept) in names.retained.all() {
                     held.insert(kept.sequence);
                 }
-            }
-            for sequence in self.state.delayed.held() {
-                held.insert(sequence);
             }
             for (first, last) in self.state.sets.listed(until) {
                 held.insert_run(first, last);

@@ -1,39 +1,56 @@
 //! Figures.
 //!
-//! What queues and sessions hold is counted in slices, begun when somebody asks: of a few, it is as of now; of many, as
-//! of when somebody asked before.
+//! What queues, sessions, links and exchanges hold is counted in slices, begun when somebody asks: of a few, it is as of
+//! now; of many, as of when somebody asked before.
 
 use crate::api::*;
 use crate::shard::Shard;
+use std::ops::Bound::{Excluded, Unbounded};
 
-/// With more names than this, they are not counted at once.
+/// With more names than this, they are not counted at once; nor more links or exchanges in one slice.
 const AT_ONCE: usize = 4096;
 
-/// What queues and sessions hold.
+/// What queues, sessions, links and exchanges hold.
 #[derive(Debug, Default, Clone, Copy)]
 struct Counts {
     consumers: u64,
     ready: u64,
     leased: u64,
     deferred: u64,
-    subscriptions: u64,
+    /// Subscriptions of sessions, and bindings.
+    bindings: u64,
+    link_lag: u64,
+    link_lag_max: u64,
 }
 
-/// How far queues and sessions have been counted.
+/// How far they have been counted.
 #[derive(Debug, Default)]
 pub(crate) struct Census {
     /// What the last one found.
     counts: Counts,
-    /// One that is going on: the next queue, the next session, what it has found so far.
-    going_on: Option<(u64, u64, Counts)>,
+    going_on: Option<Counting>,
+}
+
+/// A census that is going on.
+#[derive(Debug, Default)]
+struct Counting {
+    /// What it has found so far.
+    counts: Counts,
+    next_queue: u64,
+    next_session: u64,
+    /// The link, and the exchange of this namespace, that were looked at last.
+    link: Option<(u64, QueueId)>,
+    namespace: usize,
+    exchange: Option<Name>,
 }
 
 impl Shard {
     fn begin_census(&mut self) {
-        if self.census.going_on.is_none() {
-            self.census.going_on = Some((0, 0, Counts::default()));
-        }
-        if self.state.queues.len() + self.state.sessions.len() <= AT_ONCE {
+        self.census.going_on.get_or_insert_default();
+        let state = &self.state;
+        let exchanges = state.namespaces.iter().map(|names| names.exchanges.len());
+        let names = state.queues.len() + state.sessions.len() + exchanges.sum::<usize>();
+        if names + state.links.len() <= AT_ONCE {
             while self.counts() {
                 self.count();
             }
@@ -47,25 +64,70 @@ impl Shard {
 
     /// Counts some more.
     pub(crate) fn count(&mut self) {
-        let Some((next_queue, next_session, counts)) = &mut self.census.going_on else {
+        let Some(mut going_on) = self.census.going_on.take() else {
             return;
         };
+        if self.count_part(&mut going_on) {
+            self.census.going_on = Some(going_on);
+        } else {
+            self.census.counts = going_on.counts;
+        }
+    }
+
+    /// Counts a slice; says whether there may be another.
+    fn count_part(&self, going_on: &mut Counting) -> bool {
         let state = &self.state;
-        if let Some(part) = state.queues.part(next_queue, state.next_queue) {
+        let counts = &mut going_on.counts;
+        if let Some(part) = state
+            .queues
+            .part(&mut going_on.next_queue, state.next_queue)
+        {
             for queue in part.iter().filter_map(|id| state.queues.get(id)) {
                 counts.consumers += queue.consumers.len() as u64;
                 counts.ready += queue.ready_count() + state.sets.waiting_for(queue);
                 counts.leased += queue.leases.len() as u64;
                 counts.deferred += queue.deferred_count();
             }
-        } else if let Some(part) = state.sessions.part(next_session, state.next_session) {
-            for session in part.iter().filter_map(|id| state.sessions.get(id)) {
-                counts.subscriptions += session.subscriptions.len() as u64;
-            }
-        } else {
-            self.census.counts = *counts;
-            self.census.going_on = None;
+            return true;
         }
+        if let Some(part) = state
+            .sessions
+            .part(&mut going_on.next_session, state.next_session)
+        {
+            for session in part.iter().filter_map(|id| state.sessions.get(id)) {
+                counts.bindings += session.subscriptions.len() as u64;
+            }
+            return true;
+        }
+        let from = going_on.link.map_or(Unbounded, Excluded);
+        let links = state.links.range((from, Unbounded)).take(AT_ONCE);
+        let before = going_on.link;
+        for (at, link) in links {
+            let lag = self.link_lag(at.0, link);
+            counts.link_lag += lag;
+            counts.link_lag_max = counts.link_lag_max.max(lag);
+            going_on.link = Some(*at);
+        }
+        if going_on.link != before {
+            return true;
+        }
+        let Some(names) = state.namespaces.get(going_on.namespace) else {
+            return false;
+        };
+        let last = going_on.exchange.take();
+        let from = last.as_ref().map_or(Unbounded, Excluded);
+        let exchanges = names
+            .exchanges
+            .range::<Name, _>((from, Unbounded))
+            .take(AT_ONCE);
+        for (name, exchange) in exchanges {
+            counts.bindings += exchange.bindings_count() as u64;
+            going_on.exchange = Some(name.clone());
+        }
+        if going_on.exchange.is_none() {
+            going_on.namespace += 1;
+        }
+        true
     }
 
     /// Counts time that the sequencer spent in a step.
@@ -86,18 +148,11 @@ impl Shard {
         stats.ready = counts.ready;
         stats.leased = counts.leased;
         stats.deferred = counts.deferred;
-        stats.bindings = counts.subscriptions;
+        stats.bindings = counts.bindings;
+        stats.link_lag = counts.link_lag;
+        stats.link_lag_max = counts.link_lag_max;
         for names in &self.state.namespaces {
             stats.retained += names.retained.len();
-            let exchanges = names.exchanges.values();
-            stats.bindings += exchanges
-                .map(|exchange| exchange.bindings_count() as u64)
-                .sum::<u64>();
-        }
-        for ((partition, _), link) in &self.state.links {
-            let lag = self.link_lag(*partition, link);
-            stats.link_lag += lag;
-            stats.link_lag_max = stats.link_lag_max.max(lag);
         }
         stats.tail_bytes = self.tail.bytes();
         stats.journal_bytes = files.iter().map(|file| file.bytes).sum();

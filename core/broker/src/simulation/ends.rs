@@ -104,7 +104,7 @@ impl Ends {
 
 impl World {
     pub(super) fn set_up_ends(&mut self, at: usize) {
-        for exchange in ["letters", "ending"] {
+        for exchange in ["letters", "ending", "beside"] {
             self.declare_exchange(at, exchange);
         }
         for queue in ENDING.into_iter().chain(ROUND).chain([DEAD]) {
@@ -122,7 +122,7 @@ impl World {
             self.ask(at, ask, declare);
         }
         for queue in BESIDE {
-            self.bind_ending(at, "ending", queue, "beside");
+            self.bind_ending(at, "beside", queue, "key");
         }
         let source = |queue| if queue == DEAD { "letters" } else { "ending" };
         for queue in [DEAD, SHORT, SLIM, BRIEF, TRIED, LATER, TIMELY, IN_TURN] {
@@ -179,11 +179,11 @@ impl World {
             3 => ("", STRICT, &[STRICT]),
             4 => ("", FULL, &[FULL]),
             5 => ("", BRIEF, &[BRIEF]),
-            6 => ("ending", "beside", &BESIDE),
+            6 => ("beside", "key", &BESIDE),
             _ => ("", ROUND[0], &[]),
         };
         // Two of the large ones don't fit into a frame of the smallest files.
-        let large = key == "beside" && self.chance(40);
+        let large = exchange == "beside" && self.chance(40);
         let count = match large {
             true => 1,
             false => self.random.random_range(1..4),

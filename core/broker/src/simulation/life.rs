@@ -66,7 +66,7 @@ fn check_records(state: &State, reader: &dyn SectionReader) {
             }
         }
     }
-    for sequence in state.delayed.held() {
+    for sequence in state.delayed.held_from(0) {
         there("the index of what waits", sequence);
     }
     for names in &state.namespaces {

@@ -96,10 +96,11 @@ fn unsaved(state: &State, view: &mut View) {
         let producers: Vec<_> = partition.producers.iter().collect();
         let producers = format!("{producers:?}");
         let known = partition.transactions.as_ref();
+        let known = known.filter(|known| !known.open.is_empty() || !known.aborted.is_empty());
         let known = known.map(|known| format!("{:?} {:?}", known.open, known.aborted));
         push("P", &partition.key, format!("{producers} {known:?}"));
     }
-    for sequence in state.delayed.held() {
+    for sequence in state.delayed.held_from(0) {
         let part = state.delayed.part(crate::state::delayed::part_of(sequence));
         let one: Vec<_> = part.filter(|(held, ..)| *held == sequence).collect();
         push("L", &sequence, format!("{one:?}"));

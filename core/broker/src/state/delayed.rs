@@ -61,9 +61,9 @@ impl Delayed {
         self.records.range(sequence..).next().map(|(held, _)| *held)
     }
 
-    /// The records that it holds, in order.
-    pub(crate) fn held(&self) -> impl Iterator<Item = u64> {
-        self.records.keys().copied()
+    /// The records that it holds from this sequence on, in order.
+    pub(crate) fn held_from(&self, sequence: u64) -> impl Iterator<Item = u64> {
+        self.records.range(sequence..).map(|(held, _)| *held)
     }
 
     /// A part, as it is saved.
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(order, [(20, 3), (50, 1), (50, 2)]);
         delayed.remove((50, 1));
         delayed.remove((50, 9));
-        assert_eq!((delayed.len(), delayed.held().count()), (2, 2));
+        assert_eq!((delayed.len(), delayed.held_from(0).count()), (2, 2));
         assert_eq!(delayed.first_held_from(3), Some(3));
         assert_eq!(delayed.part(0).count(), 2);
         assert_eq!(delayed.get((20, 4)), None);
