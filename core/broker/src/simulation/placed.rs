@@ -76,10 +76,8 @@ impl World {
     pub(super) fn check_caps(&self) {
         let Some(life) = &self.life else { return };
         let state = &life.shard.state;
-        let names = state.namespace(NamespaceId(0)).unwrap();
         let made = HEADS.iter().filter(|head| {
-            let topic = names.topics.get(head.as_bytes());
-            let topic = topic.and_then(|topic| state.topics.get(topic));
+            let topic = state.topic(NamespaceId(0), &TopicRef::Name(name(head)));
             topic.is_some_and(|topic| topic.provisional)
         });
         let made = u64::try_from(made.count()).unwrap();
