@@ -281,7 +281,13 @@ impl World {
             90..92 => {
                 let at = self.random.random_range(0..self.peers.len());
                 self.leave(at);
-                self.join(at);
+                if self.peers[at].role == Role::Mqtt(1) && self.chance(50) {
+                    // It comes back when it next wants to do something: until then its session may end.
+                    let client = self.peers[at].client;
+                    self.peers[at].joined(client);
+                } else {
+                    self.join(at);
+                }
                 if self.chance(1) {
                     self.harm();
                 }
