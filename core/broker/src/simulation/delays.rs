@@ -208,7 +208,7 @@ impl World {
     }
 
     /// May no more wait than a few?
-    fn few_wait(&self) -> bool {
+    pub(super) fn few_wait(&self) -> bool {
         self.config.delayed_messages_max < 100
     }
 

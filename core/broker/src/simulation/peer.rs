@@ -205,6 +205,8 @@ impl World {
                 | Ask::Later(_, DELAYED | SESSION)
                 | Ask::Placed(_)
         );
+        // What is refused because too many wait writes nothing.
+        let writes = writes && !(self.few_wait() && matches!(what, Ask::Later(..)));
         let peer = &mut self.peers[at];
         let correlation = peer.next;
         peer.next += 1;
