@@ -294,12 +294,13 @@ impl Default for LimitSettings {
 }
 
 impl LimitSettings {
-    /// How many threads serve connections: as set, or all cores but one, which the sequencer and the journal share.
+    /// How many threads serve connections: as set, or one less than there are cores, as the sequencer and the journal
+    /// share one; two at least, so that what takes long leaves a thread to the others.
     pub(crate) fn connection_threads(&self) -> usize {
         match self.connection_threads {
             0 => {
                 let cores = std::thread::available_parallelism().map_or(1, usize::from);
-                cores.saturating_sub(1).max(1)
+                cores.saturating_sub(1).max(2)
             }
             set => set,
         }
