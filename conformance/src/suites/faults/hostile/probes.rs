@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-/// The most that the 99th percentile of a round trip may exceed twice the control's.
+/// The most that the 99th percentile of a round trip may exceed the control's.
 const LATENCY_P99: Duration = Duration::from_millis(50);
 const PERIOD: Duration = Duration::from_millis(10);
 /// The probe that asks no broker.
