@@ -319,10 +319,13 @@ impl Journal for LocalJournal {
     }
 
     fn submit(&mut self) -> Result<(), JournalError> {
+        let wanted = std::mem::take(&mut self.wanted);
         if !self.group.is_empty() {
             self.write_group(0)?;
+        } else if !wanted {
+            return Ok(());
         }
-        self.syncer.announce(std::mem::take(&mut self.wanted));
+        self.syncer.announce(wanted);
         Ok(())
     }
 

@@ -52,6 +52,20 @@ fn nothing_said_is_the_documented_default() {
 }
 
 #[test]
+fn connections_have_two_threads_at_least_if_nothing_is_said() {
+    let threads = |set: &[&str]| load_text("", set).unwrap().limits.connection_threads();
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(threads(&[]), (cores - 1).max(2));
+    assert_eq!(threads(&["limits.connection_threads=1"]), 1);
+    assert_eq!(threads(&["limits.connection_threads=1024"]), 1024);
+    refused(
+        "",
+        &["limits.connection_threads=1025"],
+        &["limits.connection_threads", "1024"],
+    );
+}
+
+#[test]
 fn single_keys_override_the_file() {
     let text = "[listeners.kafka]\nbind = \"127.0.0.1:1\"\nanonymous = false\n";
     let settings = load_text(

@@ -104,11 +104,11 @@ pub const RETAIN: &str = "omnilog.retain";
 /// without end.
 pub const RAW_RETENTION_MS: &str = "omnilog.raw.retention.ms";
 
-/// What a raw view's name has behind its topic's.
-pub const RAW_SUFFIX: &str = ".raw";
-
 /// How many bytes of a partition its raw view keeps; -1: no limit.
 pub const RAW_RETENTION_BYTES: &str = "omnilog.raw.retention.bytes";
+
+/// What a raw view's name has behind its topic's.
+pub const RAW_SUFFIX: &str = ".raw";
 
 impl BrokerConfig {
     /// Are a topic's records retained messages, as far as Kafka clients write them?

@@ -45,7 +45,8 @@ pub(crate) struct Cleaning {
     aborted: Vec<Aborted>,
     /// Batches of which the header stays: the last of each producer.
     last_batches: BTreeSet<i64>,
-    /// The newest offset of each dirty key, and of each tombstone that may go: two hashes with secrets of their own, so that nobody can make keys collide.
+    /// The newest offset of each dirty key, and of each tombstone that may go: two hashes with secrets of their own, so
+    /// that nobody can make keys collide.
     newest: HashMap<(u64, u64), i64>,
     /// Keys of which an older record stays only because something holds it: their tombstones stay, too, or who reads
     /// the log would see them with a value again.
