@@ -85,7 +85,7 @@ pub(crate) struct Intake {
 const QUANTUM: i64 = 64 << 10;
 const STEP_WEIGHT_MAX: i64 = 1 << 20;
 /// What a step takes of connections that are behind: others wait for it.
-const BEHIND_WEIGHT_MAX: i64 = 128 << 10;
+const BEHIND_WEIGHT_MAX: i64 = 32 << 10;
 
 /// The weight of what has none.
 const WEIGHT_MIN: i64 = 256;

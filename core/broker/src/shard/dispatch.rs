@@ -35,7 +35,7 @@ pub(crate) struct Taken {
 }
 
 /// Deliveries of a queue that has news, at once; one that has more waits in line with its like.
-const NEWS_MAX: usize = 256;
+const NEWS_MAX: usize = 64;
 /// Deliveries of a queue that waited in line, in its turn.
 const TURN_MAX: usize = 256;
 /// Consumers of a queue of which each counts as having a backlog if the queue has one.
@@ -43,7 +43,7 @@ pub(super) const FEW: usize = 4;
 /// Deliveries of a step, of queues with news: then what has come in meanwhile is decided first ...
 pub(crate) const STEP_MAX: usize = 8192;
 /// ... and of those in line.
-pub(crate) const STEP_LINE_MAX: usize = 1024;
+pub(crate) const STEP_LINE_MAX: usize = 256;
 
 impl Shard {
     /// Dispatches queues that have news, and then those in turn that have had more than a little: however many

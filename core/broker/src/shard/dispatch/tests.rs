@@ -217,7 +217,7 @@ fn a_connection_is_behind_until_it_has_settled_what_it_was_given() {
         bench.publish(&queue, 200);
     }
     bench.consume(1, 1, queue);
-    for _ in 0..10 {
+    for _ in 0..EACH / STEP_LINE_MAX + 1 {
         bench.step(Vec::new());
     }
     bench.now_ms = 5_000;

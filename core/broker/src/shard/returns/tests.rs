@@ -349,7 +349,9 @@ fn many_that_are_due_at_once_come_back_in_several_steps_and_in_order() {
     bench.publish("q", "", &values);
     bench.connect(2);
     bench.consume(2, "q", 0);
-    assert_eq!(bench.values(2), values);
+    bench.pass(0);
+    bench.pass(0);
+    assert!(bench.values(2) == values, "all, in order");
     bench.disconnect(2);
     assert_eq!(bench.figures("q").deferred, 2500);
     bench.clock.advance(Duration::from_millis(1000));
@@ -368,7 +370,9 @@ fn many_that_are_due_at_once_come_back_in_several_steps_and_in_order() {
     }
     bench.connect(3);
     bench.consume(3, "q", 0);
-    assert_eq!(bench.values(3), values);
+    bench.pass(0);
+    bench.pass(0);
+    assert!(bench.values(3) == values, "all, in order");
 }
 
 #[test]
