@@ -52,6 +52,7 @@ mod timers;
 mod topics;
 mod transactions;
 mod turns;
+mod wills;
 mod windows;
 #[cfg(test)]
 mod workbench;

@@ -4,12 +4,15 @@
 //! life, or a checkpoint, declares a frame at or beyond it durable; else it is a torn tail, which was never
 //! acknowledged, and is cut off.
 
+mod replay;
+
+use self::replay::{Replay, Replayed};
 use crate::env::{Env, File};
-use crate::format::{self, DecodedFrame, Entry, FileHeader, Footer, SECTOR};
+use crate::format::{self, Entry, FileHeader, Footer, SECTOR};
 use crate::frame::{Lsn, Section, ShardId};
 use crate::journal::FileInfo;
 use crate::reader::{Contents, ShelfFile, read_footer};
-use crate::scan::{Groups, Scanned, scan};
+use crate::scan::{Scanned, scan};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io;
@@ -96,9 +99,6 @@ pub struct Recovery {
     clean: bool,
 }
 
-/// A file to replay: its number, epoch, seed, handle and length.
-type Replayed = (u32, u32, u32, Arc<dyn File>, u64);
-
 impl Recovery {
     /// Was the journal closed cleanly?
     pub fn clean(&self) -> bool {
@@ -120,89 +120,6 @@ impl Recovery {
                 Replay::new(file, known)
             })
             .filter(move |frame| frame.as_ref().map_or(true, |frame| frame.lsn > after))
-    }
-}
-
-/// The frames of one file.
-struct Replay<'a> {
-    groups: io::Result<Groups<'a>>,
-    file: u32,
-    epoch: u32,
-    /// The last frame there is.
-    known: Lsn,
-    last: Lsn,
-    ahead: std::vec::IntoIter<(DecodedFrame, u64)>,
-    over: bool,
-}
-
-impl<'a> Replay<'a> {
-    fn new((id, epoch, seed, file, end): &'a Replayed, known: Lsn) -> Self {
-        Self {
-            groups: Groups::new(&**file, *seed, *end),
-            file: *id,
-            epoch: *epoch,
-            known,
-            last: 0,
-            ahead: Vec::new().into_iter(),
-            over: false,
-        }
-    }
-
-    /// The next group's frames; `false` behind the last.
-    fn go_on(&mut self) -> io::Result<bool> {
-        let groups = match &mut self.groups {
-            Ok(groups) => groups,
-            Err(error) => return Err(io::Error::new(error.kind(), error.to_string())),
-        };
-        while let Some(group) = groups.next()? {
-            if !group.frames.is_empty() {
-                self.ahead = group.frames.into_iter();
-                return Ok(true);
-            }
-            if groups.torn_at().is_some() {
-                break;
-            }
-        }
-        if self.last == self.known {
-            return Ok(false);
-        }
-        let (file, lsn) = (self.file, self.last + 1);
-        let what = format!("sealed journal file {file} is damaged at frame {lsn}");
-        Err(io::Error::new(io::ErrorKind::InvalidData, what))
-    }
-}
-
-impl Iterator for Replay<'_> {
-    type Item = io::Result<RecoveredFrame>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while !self.over {
-            if let Some((frame, _)) = self.ahead.next() {
-                self.last = frame.lsn;
-                let sections = frame.sections.into_iter();
-                return Some(Ok(RecoveredFrame {
-                    lsn: frame.lsn,
-                    epoch: self.epoch,
-                    shard: frame.shard,
-                    decision: frame.decision,
-                    sections: sections.map(|(section, _)| section).collect(),
-                    file: self.file,
-                }));
-            }
-            if self.last == self.known && self.known != 0 {
-                break;
-            }
-            match self.go_on() {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    self.over = true;
-                    return Some(Err(error));
-                }
-            }
-        }
-        self.over = true;
-        None
     }
 }
 

@@ -9,6 +9,7 @@ mod core;
 mod frames;
 mod handshake;
 mod heartbeat;
+mod published;
 mod replies;
 #[cfg(test)]
 mod tests;
