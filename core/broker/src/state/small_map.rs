@@ -95,10 +95,6 @@ impl<K: Ord + 'static, V: 'static> SmallMap<K, V> {
         Some(value)
     }
 
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         let few = self.few.iter().map(|(key, value)| (key, value));
         few.chain(self.many.iter())
@@ -106,11 +102,6 @@ impl<K: Ord + 'static, V: 'static> SmallMap<K, V> {
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.iter().map(|(_, value)| value)
-    }
-
-    pub(crate) fn into_values(mut self) -> impl Iterator<Item = V> {
-        let many = self.many.take().into_values();
-        self.few.into_iter().map(|(_, value)| value).chain(many)
     }
 }
 

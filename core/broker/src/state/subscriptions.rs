@@ -1,12 +1,12 @@
 //! A session's subscriptions, found by filter and group.
 //!
-//! They stand in the order of a hash: a look-up compares numbers that lie side by side, and not filters that lie all over
-//! the memory; and a filter is kept once.
+//! Most sessions have few: a list. More are a table. Both are gone through by hash, which each has beside it: a look-up
+//! touches hardly any but the one that it finds, and not filters that lie all over the memory.
 
 use crate::api::{Name, QueueId, Subscription};
-use crate::state::small_map::SmallMap;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
@@ -15,11 +15,32 @@ use std::sync::LazyLock;
 /// Of the process, so that no client can choose filters that collide.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
+/// More than so many are a table ...
+const FEW: usize = 16;
+/// ... until they are no more than these.
+const TABLE_MIN: usize = FEW / 2;
+
 /// Each with the queue that takes what it matches.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Subscriptions {
-    /// By hash, and of equal ones by number, without gaps.
-    all: SmallMap<(u32, u32), (QueueId, Subscription)>,
+#[derive(Debug, Clone)]
+pub(crate) struct Subscriptions(Shape);
+
+#[derive(Debug, Clone)]
+enum Shape {
+    Few(Vec<Hashed>),
+    Many(HashTable<Hashed>),
+}
+
+#[derive(Debug, Clone)]
+struct Hashed {
+    subscription: (QueueId, Subscription),
+    hash: u32,
+}
+
+impl Hashed {
+    fn is(&self, hash: u32, filter: &[u8], share: Option<&Name>) -> bool {
+        let known = &self.subscription.1;
+        self.hash == hash && known.filter == filter && known.share.as_ref() == share
+    }
 }
 
 fn hash(filter: &[u8], share: Option<&Name>) -> u32 {
@@ -27,22 +48,23 @@ fn hash(filter: &[u8], share: Option<&Name>) -> u32 {
     (HASHER.hash_one((filter, share)) >> 32) as u32
 }
 
+/// As a table goes by the lowest and the highest bits.
+fn wide(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
+}
+
+impl Default for Subscriptions {
+    fn default() -> Self {
+        Self(Shape::Few(Vec::new()))
+    }
+}
+
 impl Subscriptions {
     pub(crate) fn len(&self) -> usize {
-        self.all.len()
-    }
-
-    /// Where one is, or would be put.
-    fn place(&self, filter: &[u8], share: Option<&Name>) -> ((u32, u32), bool) {
-        let hash = hash(filter, share);
-        let mut number = 0;
-        while let Some((_, known)) = self.all.get(&(hash, number)) {
-            if known.filter == filter && known.share.as_ref() == share {
-                return ((hash, number), true);
-            }
-            number += 1;
+        match &self.0 {
+            Shape::Few(few) => few.len(),
+            Shape::Many(many) => many.len(),
         }
-        ((hash, number), false)
     }
 
     pub(crate) fn get(
@@ -50,8 +72,13 @@ impl Subscriptions {
         filter: &[u8],
         share: Option<&Name>,
     ) -> Option<&(QueueId, Subscription)> {
-        let (place, there) = self.place(filter, share);
-        self.all.get(&place).filter(|_| there)
+        let hash = hash(filter, share);
+        let is = |known: &Hashed| known.is(hash, filter, share);
+        let found = match &self.0 {
+            Shape::Few(few) => few.iter().find(|known| is(known)),
+            Shape::Many(many) => many.find(wide(hash), is),
+        };
+        found.map(|found| &found.subscription)
     }
 
     /// Puts one in; returns the one before by the same filter and group.
@@ -60,8 +87,37 @@ impl Subscriptions {
         queue: QueueId,
         subscription: Subscription,
     ) -> Option<(QueueId, Subscription)> {
-        let (place, _) = self.place(&subscription.filter, subscription.share.as_ref());
-        self.all.insert(place, (queue, subscription))
+        let (filter, share) = (&subscription.filter, subscription.share.as_ref());
+        let hash = hash(filter, share);
+        let is = |known: &Hashed| known.is(hash, filter, share);
+        let known = match &mut self.0 {
+            Shape::Few(few) => few.iter_mut().find(|known| is(known)),
+            Shape::Many(many) => many.find_mut(wide(hash), is),
+        };
+        let subscription = (queue, subscription);
+        if let Some(known) = known {
+            return Some(std::mem::replace(&mut known.subscription, subscription));
+        }
+        let new = Hashed { subscription, hash };
+        match &mut self.0 {
+            Shape::Few(few) if few.len() == FEW => {
+                let mut many = HashTable::with_capacity(FEW + 1);
+                for one in few.drain(..).chain([new]) {
+                    many.insert_unique(wide(one.hash), one, |one| wide(one.hash));
+                }
+                self.0 = Shape::Many(many);
+            }
+            Shape::Few(few) => {
+                if few.len() < 4 {
+                    few.reserve_exact(1);
+                }
+                few.push(new);
+            }
+            Shape::Many(many) => {
+                many.insert_unique(wide(hash), new, |one| wide(one.hash));
+            }
+        }
+        None
     }
 
     pub(crate) fn remove(
@@ -69,37 +125,67 @@ impl Subscriptions {
         filter: &[u8],
         share: Option<&Name>,
     ) -> Option<(QueueId, Subscription)> {
-        let ((hash, mut number), there) = self.place(filter, share);
-        if !there {
-            return None;
-        }
-        let gone = self.all.remove(&(hash, number));
-        while let Some(next) = self.all.remove(&(hash, number + 1)) {
-            self.all.insert((hash, number), next);
-            number += 1;
-        }
-        gone
+        let hash = hash(filter, share);
+        let is = |known: &Hashed| known.is(hash, filter, share);
+        let gone = match &mut self.0 {
+            Shape::Few(few) => {
+                let gone = few.swap_remove(few.iter().position(is)?);
+                if few.is_empty() {
+                    *few = Vec::new();
+                }
+                gone
+            }
+            Shape::Many(many) => {
+                let (gone, _) = many.find_entry(wide(hash), is).ok()?.remove();
+                if many.len() <= TABLE_MIN {
+                    let few = std::mem::take(many).into_iter().collect();
+                    self.0 = Shape::Few(few);
+                } else if many.len() * 8 < many.capacity() {
+                    many.shrink_to(many.len() * 2, |one| wide(one.hash));
+                }
+                gone
+            }
+        };
+        Some(gone.subscription)
     }
 
     pub(crate) fn clear(&mut self) {
-        self.all.clear();
+        *self = Self::default();
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &(QueueId, Subscription)> {
-        self.all.values()
+        let (few, many) = match &self.0 {
+            Shape::Few(few) => (Some(few.iter()), None),
+            Shape::Many(many) => (None, Some(many.iter())),
+        };
+        let all = few.into_iter().flatten().chain(many.into_iter().flatten());
+        all.map(|one| &one.subscription)
     }
 
     pub(crate) fn into_values(self) -> impl Iterator<Item = (QueueId, Subscription)> {
-        self.all.into_values()
+        let (few, many) = match self.0 {
+            Shape::Few(few) => (few, HashTable::new()),
+            Shape::Many(many) => (Vec::new(), many),
+        };
+        few.into_iter().chain(many).map(|one| one.subscription)
     }
 }
 
-/// As a map from filter and group.
+impl PartialEq for Subscriptions {
+    fn eq(&self, other: &Self) -> bool {
+        let find = |one: &Subscription| other.get(&one.filter, one.share.as_ref());
+        self.len() == other.len() && self.values().all(|one| find(&one.1) == Some(one))
+    }
+}
+
+/// As a map from filter and group, in their order: equal ones are written the same.
 impl Serialize for Subscriptions {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeMap;
-        let mut map = serializer.serialize_map(Some(self.len()))?;
-        for value in self.values() {
+        let mut all: Vec<_> = self.values().collect();
+        all.sort_unstable_by_key(|(_, one)| (&one.filter, &one.share));
+        let mut map = serializer.serialize_map(Some(all.len()))?;
+        for value in all {
             map.serialize_entry(&(&value.1.filter, &value.1.share), value)?;
         }
         map.end()
@@ -158,14 +244,11 @@ mod tests {
                 prop_assert_eq!(all.len(), model.len());
                 prop_assert_eq!(all.get(&filter, share.as_ref()), model.get(&key));
             }
-            // What was saved before is read, and what is saved is a map as before.
+            // What was saved before is read, and what is saved is what a sorted map would save.
             let bytes = postcard::to_allocvec(&model).unwrap_or_default();
             let read: Subscriptions = postcard::from_bytes(&bytes).unwrap_or_default();
             prop_assert_eq!(&read, &all);
-            let bytes = postcard::to_allocvec(&all).unwrap_or_default();
-            let read: BTreeMap<(Bytes, Option<Name>), (QueueId, Subscription)> =
-                postcard::from_bytes(&bytes).unwrap_or_default();
-            prop_assert_eq!(read, model);
+            prop_assert_eq!(postcard::to_allocvec(&all), Ok(bytes));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A hash map in shards: none is so large that its growth holds anybody up, and removal gives memory back.
 
+use hashbrown::HashTable;
 use std::borrow::Borrow;
-use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 
 /// Shards of a large map.
@@ -17,7 +17,7 @@ const SMALL: usize = 64;
 #[derive(Debug)]
 pub(super) struct Sharded<K, V> {
     /// None, one, or [`SHARDS`].
-    shards: Vec<HashMap<K, V, foldhash::fast::RandomState>>,
+    shards: Vec<HashTable<(K, V)>>,
     hasher: foldhash::fast::RandomState,
     len: usize,
 }
@@ -33,11 +33,17 @@ impl<K, V> Default for Sharded<K, V> {
 }
 
 impl<K: Eq + Hash, V> Sharded<K, V> {
-    fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> usize {
+    /// A key's hash, which is made once for its shard and its place there.
+    fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// The shard of a hash: by bits that a table makes nothing of.
+    fn shard(&self, hash: u64) -> usize {
         if self.shards.len() <= 1 {
             return 0;
         }
-        (self.hasher.hash_one(key) >> 48) as usize % SHARDS
+        (hash >> 48) as usize % SHARDS
     }
 
     pub(super) fn get<Q>(&self, key: &Q) -> Option<&V>
@@ -45,7 +51,10 @@ impl<K: Eq + Hash, V> Sharded<K, V> {
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        self.shards.get(self.shard(key))?.get(key)
+        let hash = self.hash(key);
+        let shard = self.shards.get(self.shard(hash))?;
+        let found = shard.find(hash, |(known, _)| known.borrow() == key)?;
+        Some(&found.1)
     }
 
     pub(super) fn get_mut<Q>(&mut self, key: &Q) -> Option<&mut V>
@@ -53,18 +62,20 @@ impl<K: Eq + Hash, V> Sharded<K, V> {
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        let shard = self.shard(key);
-        self.shards.get_mut(shard)?.get_mut(key)
+        let hash = self.hash(key);
+        let shard = self.shard(hash);
+        let shard = self.shards.get_mut(shard)?;
+        let found = shard.find_mut(hash, |(known, _)| known.borrow() == key)?;
+        Some(&mut found.1)
     }
 
     /// Adds an entry that isn't there.
     pub(super) fn insert(&mut self, key: K, value: V) {
         if self.shards.is_empty() {
-            self.shards.push(HashMap::with_hasher(self.hasher.clone()));
+            self.shards.push(HashTable::new());
         } else if self.shards.len() == 1 && self.len >= WHOLE_MAX {
             let whole = std::mem::take(&mut self.shards);
-            self.shards
-                .resize_with(SHARDS, || HashMap::with_hasher(self.hasher.clone()));
+            self.shards.resize_with(SHARDS, HashTable::new);
             for (key, value) in whole.into_iter().flatten() {
                 self.put(key, value);
             }
@@ -74,9 +85,11 @@ impl<K: Eq + Hash, V> Sharded<K, V> {
     }
 
     fn put(&mut self, key: K, value: V) {
-        let shard = self.shard(&key);
+        let hash = self.hash(&key);
+        let shard = self.shard(hash);
+        let hasher = &self.hasher;
         if let Some(shard) = self.shards.get_mut(shard) {
-            shard.insert(key, value);
+            shard.insert_unique(hash, (key, value), |(key, _)| hasher.hash_one(key));
         }
     }
 
@@ -85,11 +98,14 @@ impl<K: Eq + Hash, V> Sharded<K, V> {
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        let shard = self.shard(key);
+        let hash = self.hash(key);
+        let shard = self.shard(hash);
+        let hasher = &self.hasher;
         let shard = self.shards.get_mut(shard)?;
-        let value = shard.remove(key)?;
+        let found = shard.find_entry(hash, |(known, _)| known.borrow() == key);
+        let ((_, value), _) = found.ok()?.remove();
         if shard.capacity() > SMALL && shard.len() * 8 < shard.capacity() {
-            shard.shrink_to(shard.len() * 2);
+            shard.shrink_to(shard.len() * 2, |(key, _)| hasher.hash_one(key));
         }
         self.len -= 1;
         if self.len == 0 {
@@ -98,11 +114,9 @@ impl<K: Eq + Hash, V> Sharded<K, V> {
         Some(value)
     }
 
-    /// Bytes that it has taken, as near as the standard map lets one say.
+    /// Bytes that it has taken.
     pub(super) fn bytes(&self) -> usize {
-        let entries: usize = self.shards.iter().map(HashMap::capacity).sum();
-        // Seven eighths of the buckets are capacity; each has a byte beside its entry.
-        entries * 8 / 7 * (size_of::<(K, V)>() + 1)
-            + self.shards.capacity() * size_of::<HashMap<K, V, foldhash::fast::RandomState>>()
+        let tables: usize = self.shards.iter().map(HashTable::allocation_size).sum();
+        tables + self.shards.capacity() * size_of::<HashTable<(K, V)>>()
     }
 }
