@@ -26,6 +26,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Turns in which few topics and many are measured, and the batches of each.
 const ROUNDS: usize = 7;
 const BATCHES: u64 = 200_000;
+/// How often a checkpoint is taken while it is filled.
+const CHECKPOINT_MS: u64 = 30_000;
 
 fn number(name: &str, default: u64) -> u64 {
     let given = std::env::var(name).ok();
@@ -224,7 +226,7 @@ async fn fill(dir: &Path) {
     let topics = number("OMNILOG_TOPICS", 1_000_000);
     let queues = number("OMNILOG_QUEUES", 100_000);
     let sessions = number("OMNILOG_SESSIONS", 100_000);
-    let running = start(dir, 30_000);
+    let running = start(dir, CHECKPOINT_MS);
     let mut peer = Peer::join(&running);
     let ignore = &mut |_: Event| ();
     let ten = batch(10);
@@ -243,7 +245,10 @@ async fn fill(dir: &Path) {
         peer.send(at + 1, append(&topic, &ten), ignore).await;
     }
     peer.finish(ignore).await;
-    before = settled(before, "topics of ten records", topics, began).await;
+    settled(before, "topics, just filled", topics, began).await;
+    // A checkpoint of what has been made is written, and what it took given back.
+    tokio::time::sleep(Duration::from_millis(CHECKPOINT_MS * 3 / 2)).await;
+    before = settled(before, "topics of ten records, idle", topics, began).await;
 
     let began = Instant::now();
     for at in 0..queues {

@@ -3,6 +3,7 @@
 //! One step releases what has become durable, decides what has come in, dispatches queues that have news, and hands
 //! the group of frames to the journal. It never waits and never looks at a payload.
 
+mod ahead;
 mod append;
 mod atomic;
 mod behind;
@@ -240,10 +241,17 @@ impl Shard {
         self.may_dispatch = dispatch::STEP_MAX;
         self.may_catch_up = dispatch::STEP_LINE_MAX;
         self.release_durable();
-        for input in inputs.drain(..) {
-            if self.stopped {
-                break;
+        let mut inputs = inputs.drain(..);
+        let mut looked_at = 0;
+        loop {
+            if looked_at == 0 {
+                looked_at = ahead::TOGETHER;
+                self.look_ahead(inputs.as_slice());
             }
+            looked_at -= 1;
+            let Some(input) = inputs.next().filter(|_| !self.stopped) else {
+                break;
+            };
             self.take(input);
             if self.journal.group_bytes() >= GROUP_BYTES_MAX {
                 self.submit();

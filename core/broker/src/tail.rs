@@ -89,9 +89,15 @@ impl Tail {
         self.push(entry);
     }
 
-    /// Batches of a partition's log that are here: base offset and sequence, oldest first.
-    pub(crate) fn recent(&self, partition: u64) -> &VecDeque<(i64, u64)> {
-        self.recent.of(partition)
+    /// The offset from which on a partition's log is here.
+    pub(crate) fn log_begins(&self, partition: u64) -> Option<i64> {
+        self.recent.oldest(partition)
+    }
+
+    /// Batches of a partition's log that are here, from the one on that holds this offset, or from the first on: base
+    /// offset and sequence.
+    pub(crate) fn log_from(&self, partition: u64, offset: i64) -> impl Iterator<Item = (i64, u64)> {
+        self.recent.from(partition, offset)
     }
 
     /// Takes out the oldest entries that are released while the tail is over its bound.

@@ -314,7 +314,7 @@ impl Shard {
         let Some(partition) = self.state.partitions.get(&key) else {
             return;
         };
-        let here = self.tail.recent(key).front().map(|(base, _)| *base);
+        let here = self.tail.log_begins(key);
         let raw = partition.compacted.raw.as_ref().map(|raw| raw.log_start);
         let below = cleaned
             .min(here.unwrap_or(partition.next_offset))

@@ -190,10 +190,8 @@ impl Shard {
         if offset >= end || (limit == 0 && !first) {
             return Vec::new();
         }
-        let recent = self.tail.recent(partition.key);
-        let oldest_here = recent
-            .front()
-            .map_or(partition.next_offset, |(base, _)| *base);
+        let oldest_here = self.tail.log_begins(partition.key);
+        let oldest_here = oldest_here.unwrap_or(partition.next_offset);
         if offset < oldest_here {
             let until = oldest_here.min(end);
             return vec![ColdBatch::Cold {
@@ -206,16 +204,13 @@ impl Shard {
                 at_least_one: first,
             }];
         }
-        let start = recent
-            .partition_point(|(base, _)| *base <= offset)
-            .saturating_sub(1);
         let mut batches = Vec::new();
         let mut bytes = 0;
-        for (base, sequence) in recent.range(start..) {
-            if *base >= end {
+        for (base, sequence) in self.tail.log_from(partition.key, offset) {
+            if base >= end {
                 break;
             }
-            let Some(entry) = self.tail.get(*sequence) else {
+            let Some(entry) = self.tail.get(sequence) else {
                 continue;
             };
             let size = entry.stored.batch.len() as u64;
@@ -299,9 +294,9 @@ impl Shard {
     }
 
     fn oldest_here(&self, log: &ReadablePartition<'_>) -> i64 {
-        let oldest = self.tail.recent(log.partition.key).front();
-        oldest.map_or(log.partition.high_watermark, |(base, _)| {
-            (*base).max(log.log_start())
+        let oldest = self.tail.log_begins(log.partition.key);
+        oldest.map_or(log.partition.high_watermark, |base| {
+            base.max(log.log_start())
         })
     }
 

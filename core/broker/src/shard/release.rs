@@ -3,6 +3,7 @@
 use crate::api::*;
 use crate::server::Parcel;
 use crate::shard::Shard;
+use crate::shard::ahead::TOGETHER;
 use crate::shard::dispatch::nothing;
 use crate::state::retained::Kept;
 use omnilog_ledger::{Completion, Lsn};
@@ -93,11 +94,17 @@ impl Shard {
             self.completed.remove(&first);
             self.durable = self.durable.max(last);
         }
+        let mut looked_at = 0;
         while self
             .effects
             .front()
             .is_some_and(|pending| pending.at <= self.durable)
         {
+            if looked_at == 0 {
+                looked_at = TOGETHER;
+                self.look_ahead_at_effects();
+            }
+            looked_at -= 1;
             if let Some(pending) = self.effects.pop_front() {
                 self.happen(pending.effect);
             }

@@ -42,6 +42,11 @@ impl<K: Number> Index<K> {
         self.parts.get(part(hash))?.find(hash, is).copied()
     }
 
+    /// The first number that may have this hash.
+    pub(crate) fn likely(&self, hash: u64) -> Option<K> {
+        self.parts.get(part(hash))?.iter_hash(hash).next().copied()
+    }
+
     /// Adds one that is not there; `by` says by what each is found.
     pub(crate) fn insert<B: AsRef<[u8]>>(&mut self, hash: u64, key: K, by: impl Fn(&K) -> B) {
         if self.parts.is_empty() {

@@ -46,6 +46,11 @@ impl<K: Number> Names<K> {
         self.index.find(hash, is)
     }
 
+    /// The object that is most likely of this name: no object has been looked at.
+    pub(crate) fn likely(&self, name: &[u8]) -> Option<K> {
+        self.index.likely(self.index.hash(name))
+    }
+
     pub(crate) fn contains<V: Called>(&self, objects: &Objects<K, V>, name: &[u8]) -> bool {
         self.get(objects, name).is_some()
     }
@@ -186,6 +191,9 @@ mod tests {
         for (name, key) in model {
             assert_eq!(names.get(objects, name), Some(*key));
         }
+        let guessed = model.iter();
+        let right = guessed.filter(|(name, key)| names.likely(name) == Some(**key));
+        assert!(right.count() * 2 >= model.len());
         let (some, _) = (model.keys().nth(model.len() / 3).cloned(), ());
         for from in some.into_iter().chain([b"5".to_vec(), b"x".to_vec()]) {
             let rest = model.range(from.clone()..).map(|(_, key)| *key);

@@ -92,6 +92,13 @@ impl<K: Number, V> Objects<K, V> {
         page.objects.get(page.find(bit).ok()?)
     }
 
+    /// What the page of a number says of who is there: reads nothing else.
+    pub(crate) fn page(&self, key: &K) -> u64 {
+        let (book, page, _) = split(key.get());
+        let page = self.books.get(&book).and_then(|book| book.pages.get(page));
+        page.map_or(0, |page| page.there)
+    }
+
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let (book, page, bit) = split(key.get());
         let page = self.books.get_mut(&book)?.pages.get_mut(page)?;

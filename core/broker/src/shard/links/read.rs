@@ -149,26 +149,22 @@ impl Shard {
             aborted,
             table: self.state.links.contains_key(&(key, TABLE)),
         };
-        let recent = self.tail.recent(key);
-        let oldest = recent.front().map_or(i64::MAX, |(base, _)| *base);
+        let oldest = self.tail.log_begins(key).unwrap_or(i64::MAX);
         if from < oldest {
             job.until = job.until.min(oldest);
         } else {
-            let start = recent
-                .partition_point(|(base, _)| *base <= from)
-                .saturating_sub(1);
             let mut bytes = 0;
-            for (base, sequence) in recent.range(start..) {
-                if *base >= stable {
+            for (base, sequence) in self.tail.log_from(key, from) {
+                if base >= stable {
                     break;
                 }
                 if job.here.len() == BATCHES_MAX || bytes >= BATCHES_BYTES_MAX {
-                    job.until = *base;
+                    job.until = base;
                     break;
                 }
-                if let Some(entry) = self.tail.get(*sequence) {
+                if let Some(entry) = self.tail.get(sequence) {
                     bytes += entry.stored.batch.len();
-                    job.here.push((*base, *sequence, entry.stored.clone()));
+                    job.here.push((base, sequence, entry.stored.clone()));
                 }
             }
         }
