@@ -333,3 +333,6 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

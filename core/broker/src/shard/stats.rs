@@ -8,7 +8,7 @@ use crate::shard::Shard;
 use std::ops::Bound::{Excluded, Unbounded};
 
 /// With more names than this, they are not counted at once; nor more links or exchanges in one slice.
-const AT_ONCE: usize = 4096;
+const AT_ONCE: usize = if cfg!(test) { 8 } else { 4096 };
 
 /// What queues, sessions, links and exchanges hold.
 #[derive(Debug, Default, Clone, Copy)]
@@ -170,3 +170,6 @@ impl Shard {
         stats
     }
 }
+
+#[cfg(test)]
+mod tests;

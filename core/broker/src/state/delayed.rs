@@ -103,4 +103,30 @@ mod tests {
         assert_eq!(delayed.get((20, 4)), None);
         assert_eq!(delayed.get((20, 3)), Some(NamespaceId(1)));
     }
+    #[test]
+    fn each_is_in_one_part_and_the_parts_are_those_that_hold_any() {
+        let mut delayed = Delayed::default();
+        // Up to the end of the first part, from the beginning of the third, and beyond its end.
+        let held = [
+            0..=0,
+            PART - 1..=PART - 1,
+            2 * PART..=2 * PART,
+            3 * PART - 1..=3 * PART,
+        ];
+        for run in &held {
+            delayed.add(NamespaceId(0), *run.start(), *run.end(), 7);
+        }
+        let parts: Vec<u64> = delayed.parts().into_iter().collect();
+        assert_eq!(parts, [0, 2, 3]);
+        let of = |part| delayed.part(part).map(|(held, ..)| held);
+        let all: Vec<u64> = parts.iter().flat_map(|part| of(*part)).collect();
+        assert_eq!(all, held.into_iter().flatten().collect::<Vec<_>>());
+        assert!(
+            delayed
+                .parts()
+                .iter()
+                .all(|part| of(*part).all(|held| part_of(held) == *part))
+        );
+        assert_eq!(of(1).count(), 0);
+    }
 }
