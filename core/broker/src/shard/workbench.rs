@@ -221,6 +221,43 @@ impl Bench {
         self.ask(1, Command::DeclareQueue(declare));
     }
 
+    /// A topic of so many partitions, and a queue of its name, which gets a link to each.
+    pub(crate) fn declare_linked(&mut self, topic: &'static str, partitions: u32) {
+        let create = CreateTopic {
+            name: name(topic),
+            partitions: Some(partitions),
+            settings: LogSettings::default(),
+            validate_only: false,
+            path_template: None,
+        };
+        self.ask(1, Command::CreateTopic(create));
+        self.declare(topic, true, Vec::new());
+    }
+
+    /// A Kafka client writes these in one batch.
+    pub(crate) fn append(&mut self, topic: &'static str, partition: i32, values: &[&str]) {
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        let none: [Header<'_>; 0] = [];
+        for value in values {
+            let record = NewRecord {
+                timestamp: self.env.clock.now_ms(),
+                key: None,
+                value: Some(Pieces::One(value.as_bytes())),
+                headers: none,
+            };
+            builder.append(&record).unwrap();
+        }
+        let append = Append {
+            topic: TopicRef::Name(name(topic)),
+            partition,
+            batch: builder.finish().unwrap().to_bytes(),
+            wait: Wait::Durable,
+            keyless: false,
+            transactional_id: None,
+        };
+        self.ask(1, Command::Append(append));
+    }
+
     pub(crate) fn publish(&mut self, queue: &'static str, key: &'static str, values: &[&str]) {
         for value in values {
             let publish = self.message(queue, key, value);

@@ -10,46 +10,13 @@ use crate::api::*;
 use crate::link::LinkJob;
 use crate::server::Input;
 use crate::shard::workbench::*;
-use omnilog_record::{BatchBuilder, BatchOptions, Header, NewRecord, Pieces};
 
 const LOG: &str = "log";
-
-/// A topic of one partition, and a queue of its name.
-fn linked() -> Bench {
-    let mut bench = Bench::new();
-    let create = CreateTopic {
-        name: name(LOG),
-        partitions: Some(1),
-        settings: LogSettings::default(),
-        validate_only: false,
-        path_template: None,
-    };
-    bench.ask(1, Command::CreateTopic(create));
-    bench.declare(LOG, true, Vec::new());
-    bench
-}
 
 /// A Kafka client writes these, each in a batch of its own.
 fn append(bench: &mut Bench, values: &[&str]) {
     for value in values {
-        let mut builder = BatchBuilder::new(BatchOptions::default());
-        let none: [Header<'_>; 0] = [];
-        let record = NewRecord {
-            timestamp: bench.env.clock.now_ms(),
-            key: None,
-            value: Some(Pieces::One(value.as_bytes())),
-            headers: none,
-        };
-        builder.append(&record).unwrap();
-        let append = Append {
-            topic: TopicRef::Name(name(LOG)),
-            partition: 0,
-            batch: builder.finish().unwrap().to_bytes(),
-            wait: Wait::Durable,
-            keyless: false,
-            transactional_id: None,
-        };
-        bench.ask(1, Command::Append(append));
+        bench.append(LOG, 0, &[value]);
     }
 }
 
@@ -83,7 +50,8 @@ fn all(bench: &mut Bench) -> Vec<String> {
 
 #[test]
 fn a_read_that_comes_back_when_a_new_link_is_ahead_of_it_takes_that_nowhere() {
-    let mut bench = linked();
+    let mut bench = Bench::new();
+    bench.declare_linked(LOG, 1);
     append(&mut bench, &["0", "1", "2"]);
     let job = wanted(&mut bench);
     append(&mut bench, &["3", "4"]);

@@ -13,7 +13,6 @@ use crate::shard::Now;
 use crate::shard::workbench::*;
 use crate::state::namespace::Namespace;
 use bytes::Bytes;
-use omnilog_record::{BatchBuilder, BatchOptions, Header, NewRecord, Pieces};
 
 const LOG: &str = "log";
 
@@ -25,50 +24,19 @@ fn now(bench: &Bench) -> Now {
 }
 
 /// Partitions with a link each, the first of which lags behind by one record, the next by two, and so on.
-fn lagging(partitions: usize) -> Bench {
+fn lagging(partitions: u32) -> Bench {
     let mut bench = Bench::new();
-    let count = i32::try_from(partitions).unwrap();
-    let create = CreateTopic {
-        name: name(LOG),
-        partitions: Some(count.max(1).unsigned_abs()),
-        settings: LogSettings::default(),
-        validate_only: false,
-        path_template: None,
-    };
-    bench.ask(1, Command::CreateTopic(create));
-    bench.declare(LOG, true, Vec::new());
-    for partition in 0..count {
-        let mut builder = BatchBuilder::new(BatchOptions::default());
-        let none: [Header<'_>; 0] = [];
-        for _ in 0..=partition {
-            let record = NewRecord {
-                timestamp: bench.env.clock.now_ms(),
-                key: None,
-                value: Some(Pieces::One(b"value")),
-                headers: none,
-            };
-            builder.append(&record).unwrap();
-        }
-        let append = Append {
-            topic: TopicRef::Name(name(LOG)),
-            partition,
-            batch: builder.finish().unwrap().to_bytes(),
-            wait: Wait::Durable,
-            keyless: false,
-            transactional_id: None,
-        };
-        bench.ask(1, Command::Append(append));
+    bench.declare_linked(LOG, partitions);
+    for partition in 0..i32::try_from(partitions).unwrap() {
+        let lag = usize::try_from(partition).unwrap() + 1;
+        bench.append(LOG, partition, &vec!["value"; lag]);
     }
-    assert_eq!(bench.shard.state.links.len(), partitions);
+    assert_eq!(bench.shard.state.links.len(), partitions as usize);
     bench
 }
 
-/// Takes a census; says what it found, and in how many steps.
-fn census(bench: &mut Bench) -> (Stats, usize) {
-    while bench.shard.counts() {
-        bench.shard.step(now(bench), &mut Vec::new());
-    }
-    bench.shard.figures();
+/// Ends the census that is going on; says how many steps that took.
+fn finish(bench: &mut Bench) -> usize {
     let mut steps = 0;
     while bench.shard.counts() {
         assert_eq!(bench.shard.next_due_ms(), 0, "the rest comes at once");
@@ -76,16 +44,23 @@ fn census(bench: &mut Bench) -> (Stats, usize) {
         steps += 1;
         assert!(steps < 1000, "it never ends");
     }
+    steps
+}
+
+/// Takes a census; says what it found, and in how many steps.
+fn census(bench: &mut Bench) -> (Stats, usize) {
+    finish(bench);
+    bench.shard.figures();
+    let steps = finish(bench);
     // What was found, and another begins.
     (bench.shard.figures(), steps)
 }
 
 #[test]
 fn a_link_that_goes_while_links_are_counted_hides_no_other() {
-    let mut bench = lagging(3 * AT_ONCE);
-    while bench.shard.counts() {
-        bench.shard.step(now(&bench), &mut Vec::new());
-    }
+    let links = 3 * AT_ONCE as u64;
+    let mut bench = lagging(3 * AT_ONCE as u32);
+    finish(&mut bench);
     bench.shard.figures();
     while bench.shard.census.going_on.as_ref().unwrap().link.is_none() {
         bench.shard.step(now(&bench), &mut Vec::new());
@@ -93,10 +68,7 @@ fn a_link_that_goes_while_links_are_counted_hides_no_other() {
     // The one that was looked at last.
     let at = bench.shard.census.going_on.as_ref().unwrap().link.unwrap();
     bench.shard.state.links.remove(&at).unwrap();
-    while bench.shard.counts() {
-        bench.shard.step(now(&bench), &mut Vec::new());
-    }
-    let links = 3 * AT_ONCE as u64;
+    finish(&mut bench);
     assert_eq!(bench.shard.figures().link_lag, links * (links + 1) / 2);
 }
 
@@ -130,7 +102,8 @@ fn every_exchange_is_counted_once_in_however_many_slices() {
                 bench.ask(1, Command::Bind(binding));
             }
         }
-        let (stats, _) = census(&mut bench);
+        let (stats, steps) = census(&mut bench);
+        assert!(steps >= exchanges / AT_ONCE, "{steps} of {exchanges}");
         let made = names.len() as u64;
         assert_eq!(stats.bindings, made * (made + 1) / 2, "of {made} exchanges");
         assert_eq!(census(&mut bench).0, stats, "another finds the same");
