@@ -110,17 +110,19 @@ impl Probes {
                 .with_context(|| format!("the {name} probe"))?;
             probes.push((name, trips));
         }
-        let control = probes
-            .iter()
-            .find(|(name, _)| *name == CONTROL)
-            .map_or(Vec::new(), |(_, trips)| trips.clone());
+        let control = probes.iter().find(|(name, _)| *name == CONTROL);
+        let control: &[Trip] = control.map_or(&[], |(_, trips)| trips);
         let mut slow = None;
         let mut figures = Vec::new();
         for (name, trips) in &probes {
-            let took: Vec<_> = trips.iter().map(|trip| trip.took).collect();
-            let [p50, p99] = [50, 99].map(|percent| quantile(took.clone(), percent));
-            let (p50, p99) = p50.zip(p99).context("the probe sent nothing")?;
-            let excess = quantile(excesses(trips, &control), 99).unwrap_or_default();
+            let mut took: Vec<_> = trips.iter().map(|trip| trip.took).collect();
+            took.sort_unstable();
+            let mut excess = excesses(trips, control);
+            excess.sort_unstable();
+            let nothing = "the probe sent nothing";
+            let p50 = quantile(&took, 50).context(nothing)?;
+            let p99 = quantile(&took, 99).context(nothing)?;
+            let excess = quantile(&excess, 99).context(nothing)?;
             figures.push(format!(
                 "{name} p50 {p50:?}, p99 {p99:?}, {excess:?} more than the machine"
             ));
@@ -135,9 +137,8 @@ impl Probes {
     }
 }
 
-fn quantile(mut all: Vec<Duration>, percent: usize) -> Option<Duration> {
-    all.sort_unstable();
-    all.get(all.len() * percent / 100).copied()
+fn quantile(sorted: &[Duration], percent: usize) -> Option<Duration> {
+    sorted.get(sorted.len() * percent / 100).copied()
 }
 
 /// How much longer each of these took than the longest of the control's that were under way meanwhile. A disk that
