@@ -7,7 +7,7 @@
 )]
 
 use crate::api::*;
-use crate::server::{Input, Mailbox, read};
+use crate::server::{Input, Mailbox, read, read_message};
 use crate::shard::{Now, Shard};
 use bytes::Bytes;
 use omnilog_ledger::sim::{SimClock, SimFiles};
@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod delayed;
 mod raw;
 mod transactions;
 
@@ -176,6 +177,10 @@ impl Bench {
             }
             if let Some(mut job) = self.shard.take_compaction_job() {
                 while job.step(16 << 10) {}
+            }
+            for mut job in self.shard.take_exhumations() {
+                job.message = read_message(&job.record, &*self.reader);
+                self.step(vec![Input::Exhumed(Box::new(job))]);
             }
             self.step(Vec::new());
         }
