@@ -245,6 +245,7 @@ impl World {
             self.facts.bound(ids, &settled);
         }
         for held in &held {
+            self.facts.ends.taking(held.queue, held.entry);
             if let Some(id) = held.id {
                 self.facts.trying(held.queue, id);
             }

@@ -84,6 +84,9 @@ pub(super) struct Ends {
     queues: BTreeMap<QueueId, &'static str>,
     /// Dead letters that were seen: of which queue and message, and which entry they are.
     letters: BTreeMap<(&'static str, u64), EntryId>,
+    /// Dead letters that somebody has settled, and those of them of which that was acknowledged.
+    taking: BTreeSet<EntryId>,
+    taken: BTreeSet<EntryId>,
     /// What was consumed, for sure: no dead letter.
     consumed: BTreeSet<(&'static str, EntryId)>,
     /// Refused by a queue, without a dead letter.
@@ -99,6 +102,30 @@ impl Ends {
     /// These are published now.
     pub(super) fn decided(&mut self, ids: &[u64], now_ms: i64) {
         self.published_ms.extend(ids.iter().map(|id| (*id, now_ms)));
+    }
+
+    /// A settlement was sent.
+    pub(super) fn taking(&mut self, queue: QueueId, entry: EntryId) {
+        if self.queues.get(&queue) == Some(&DEAD) {
+            self.taking.insert(entry);
+        }
+    }
+
+    /// A settlement was acknowledged.
+    pub(super) fn taken(&mut self, queue: QueueId, entry: EntryId) {
+        if self.queues.get(&queue) == Some(&DEAD) {
+            self.taken.insert(entry);
+        }
+    }
+
+    /// At the end, after everything was drained: a dead letter that was seen stayed until somebody took it.
+    pub(super) fn check_letters(&self) {
+        for ((from, id), entry) in &self.letters {
+            assert!(
+                self.taking.contains(entry),
+                "{DEAD}: {entry}, {id} of {from}, was seen and is lost"
+            );
+        }
     }
 }
 
@@ -272,6 +299,11 @@ impl World {
         let deaths = delivery.message.deaths();
         if queue == DEAD {
             let deaths = deaths.expect("a dead letter has a history");
+            assert!(
+                !self.facts.ends.taken.contains(&delivery.entry),
+                "{queue}: {} ({id}) is delivered after its settlement was acknowledged",
+                delivery.entry
+            );
             self.buried(delivery.entry, id, deaths);
         } else if let Some(deaths) = deaths {
             let by_hand = |death: &Death| death.reason == DeathReason::Rejected;

@@ -338,6 +338,7 @@ impl Facts {
         if self.followed.contains_key(&queue) {
             self.gone.insert((queue, entry));
         }
+        self.ends.taken(queue, entry);
     }
 
     /// A message has left a queue, by a frame that was seen.
@@ -396,11 +397,14 @@ impl Facts {
                 );
             }
         }
-        for (name, id) in &self.due {
+        let seen = self.messages.keys();
+        let seen = seen.filter_map(|(queue, id)| Some((*self.followed.get(queue)?, *id)));
+        for (name, id) in seen.chain(self.due.iter().copied()) {
             assert!(
-                self.tried.contains(&(name, *id)),
-                "{name}: {id} was acknowledged and is lost"
+                self.tried.contains(&(name, id)),
+                "{name}: {id} was acknowledged or seen, and is lost"
             );
         }
+        self.ends.check_letters();
     }
 }

@@ -35,6 +35,7 @@ impl World {
         let back = matches!(settlement, Settlement::Requeue | Settlement::Fail);
         if !back {
             for held in &settled {
+                self.facts.ends.taking(held.queue, held.entry);
                 let dead = settlement == Settlement::Reject && !self.dies_of_refusal(held.queue);
                 if let Some(id) = held.id.filter(|_| !dead) {
                     self.facts.trying(held.queue, id);
