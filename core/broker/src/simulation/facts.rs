@@ -7,6 +7,7 @@ use crate::simulation::gaps::Gaps;
 use crate::simulation::lifetimes::Lifetimes;
 use crate::simulation::limits::Heads;
 use crate::simulation::placed::Places;
+use crate::simulation::raw::Raw;
 use crate::simulation::retries::Retries;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,6 +46,7 @@ pub(super) struct Facts {
     pub(super) read_end: i64,
     /// The same of the raw view.
     pub(super) raw_end: i64,
+    pub(super) raw: Raw,
     /// Followed queues and their incarnations.
     pub(super) followed: BTreeMap<QueueId, &'static str>,
     /// Which message an entry is, once it was seen.

@@ -27,6 +27,7 @@ impl World {
         self.read_all(0);
         self.read_whole_raw(0);
         self.read_placed(0);
+        self.outlast_raw(0);
         self.drain_queues(1);
         self.drain_ends(1);
         self.calm();

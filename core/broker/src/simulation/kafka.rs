@@ -178,6 +178,7 @@ impl World {
         ids: Vec<u64>,
         once: bool,
     ) {
+        self.sent_raw(name, &ids);
         let append = Append {
             topic: TopicRef::Name(topic(name)),
             partition,

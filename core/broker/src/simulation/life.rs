@@ -363,6 +363,7 @@ impl World {
             }
         }
         self.check_delays();
+        self.check_raw();
         self.check_links();
         self.check_stable();
         self.check_caps();

@@ -10,12 +10,28 @@ use crate::simulation::peer::Ask;
 use crate::simulation::world::World;
 use omnilog_record::RecordBatch;
 use rand::RngExt;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The raw view of [`TABLE`].
 const RAW: &str = "table.raw";
 
 fn name(name: &'static str) -> Name {
     Name::from_static(name.as_bytes())
+}
+
+/// What is known of the view there is.
+#[derive(Debug, Default)]
+pub(super) struct Raw {
+    /// When the compacted log's messages were sent.
+    pub(super) sent_ms: BTreeMap<u64, i64>,
+    /// Batches that were read, and their bytes.
+    batches: BTreeMap<i64, u64>,
+    /// The key of its copies, and where it began when the last step was over.
+    view: Option<(u64, i64)>,
+    /// The shortest window that it ever had, in time, and whether it had one in bytes.
+    least_ms: Option<i64>,
+    bytes: bool,
 }
 
 /// What was read of a raw view from an offset on has no gap, and every record of its batches; says where it ends.
@@ -49,6 +65,15 @@ impl World {
             settings.push((RAW_RETENTION_BYTES.to_owned(), "3000".to_owned()));
         }
         settings
+    }
+
+    /// These are about to be written to a log.
+    pub(super) fn sent_raw(&mut self, log: &'static str, ids: &[u64]) {
+        if log == TABLE {
+            let now = self.unix_ms();
+            let sent = ids.iter().map(|id| (*id, now));
+            self.facts.raw.sent_ms.extend(sent);
+        }
     }
 
     /// Which view there is now: the key of its copies, and its start.
@@ -104,6 +129,11 @@ impl World {
             other => panic!("the raw view can't be read from {from} on: {other:?}"),
         };
         let end = check_whole(&fetched, from);
+        for bytes in &fetched.batches {
+            let header = *RecordBatch::parse(bytes.clone()).unwrap().header();
+            let length = bytes.len() as u64;
+            self.facts.raw.batches.insert(header.base_offset, length);
+        }
         let first = from.max(start).min(end);
         let records = if as_committed {
             let (seen, _) = committed(&fetched, from);
@@ -153,6 +183,82 @@ impl World {
             assert!(
                 from == end || from < start,
                 "the raw view ends at {from}, and the log at {end}"
+            );
+        }
+    }
+
+    /// Which window the view has: milliseconds and bytes, where it has any.
+    fn raw_window(&self) -> (Option<i64>, Option<u64>) {
+        let state = self.life.as_ref().map(|life| &life.shard.state);
+        let topic = TopicRef::Name(name(TABLE));
+        let topic = state.and_then(|state| state.topic(NamespaceId(0), &topic));
+        let others = topic.map_or(&[][..], |topic| &topic.settings.others);
+        let number = |name: &str| {
+            let found = others.iter().find(|(known, _)| known == name);
+            found.and_then(|(_, value)| value.parse::<i64>().ok())
+        };
+        let ms = number(RAW_RETENTION_MS).filter(|ms| *ms >= 0);
+        let bytes = number(RAW_RETENTION_BYTES);
+        (ms, bytes.and_then(|bytes| bytes.try_into().ok()))
+    }
+
+    /// A step was taken: nothing has left the view before its time.
+    pub(super) fn check_raw(&mut self) {
+        let now = self.unix_ms();
+        let (view, (ms, bytes)) = (self.raw_view(), self.raw_window());
+        let raw = &mut self.facts.raw;
+        let before = std::mem::replace(&mut raw.view, view);
+        let (Some((key, start)), Some((before, from))) = (view, before) else {
+            (raw.least_ms, raw.bytes) = (ms, bytes.is_some());
+            return;
+        };
+        if key != before {
+            (raw.least_ms, raw.bytes) = (None, false);
+        }
+        raw.least_ms = raw.least_ms.into_iter().chain(ms).min();
+        raw.bytes |= bytes.is_some();
+        if key != before || start <= from || raw.bytes {
+            return;
+        }
+        let least = raw.least_ms;
+        let Some(log) = self.facts.logged.get(&(name(TABLE), 0)) else {
+            return;
+        };
+        for (offset, id) in log.range(from..start) {
+            let sent = self.facts.raw.sent_ms[id];
+            assert!(
+                least.is_some_and(|least| sent + least < now),
+                "offset {offset} of the raw view has gone at {now}, was sent at {sent}, and the window is {least:?} ms"
+            );
+        }
+    }
+
+    /// What has left the view's window at the end is gone from it.
+    pub(super) fn outlast_raw(&mut self, at: usize) {
+        let (ms, bytes) = self.raw_window();
+        if self.raw_view().is_none() {
+            return;
+        }
+        if let Some(bytes) = bytes {
+            self.calm();
+            self.facts.raw.batches.clear();
+            self.read_whole_raw(at);
+            let kept = &self.facts.raw.batches;
+            let but_first: u64 = kept.values().skip(1).sum();
+            assert!(
+                but_first < bytes,
+                "the raw view keeps {kept:?}, and its window is {bytes} bytes"
+            );
+        }
+        if let Some(ms) = ms {
+            let wait = ms.unsigned_abs() + self.back_ms + 1000;
+            self.clock.advance(Duration::from_millis(wait));
+            self.calm();
+            let start = self.raw_view().map(|(_, start)| start);
+            assert_eq!(
+                start,
+                Some(self.log_end(TABLE, 0)),
+                "all of the raw view is older than its window of {ms} ms"
             );
         }
     }

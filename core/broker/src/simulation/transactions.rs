@@ -247,6 +247,7 @@ impl World {
             keyless: false,
             transactional_id: Some(who.id),
         };
+        self.sent_raw(topic, &ids);
         self.peers[at].transacting.pending += 1;
         let ask = Ask::AppendIn(number, topic, partition, ids);
         self.ask(at, ask, Command::Append(append));
