@@ -7,6 +7,7 @@ use crate::simulation::peer::Ask;
 use crate::simulation::world::World;
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Queues behind exchanges that delay: one that stays, and one that comes and goes.
 pub(super) const DELAYED: &str = "delayed";
@@ -15,8 +16,10 @@ pub(super) const FLEETING: &str = "fleeting";
 const LATER: &str = "later";
 pub(super) const PASSING: &str = "passing-by";
 
-/// The longest wait.
+/// The longest wait, but for those that wait for days: they outlive files, checkpoints and lives.
 const DELAY_MS_MAX: i64 = 8000;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+const DAYS_MAX: i64 = 4;
 /// Publishers' numbers of messages whose order nothing tells but their time.
 const UNORDERED: u64 = 1 << 40;
 
@@ -162,10 +165,15 @@ impl World {
         let (padding, now) = (self.padding(), self.unix_ms());
         let mut publish = messages::publish(&ids, padding, now, address, &name("later"), 1);
         let all = self.chance(60);
-        let mut waits = Vec::new();
+        // Where only a few may wait, those would take the place of all others.
+        let of_100 = if self.few_wait() { 1 } else { 15 };
+        let together = self.chance(30);
+        let mut waits: Vec<(u64, i64)> = Vec::new();
         for (record, id) in publish.records.iter_mut().zip(&ids) {
             let ms = match self.random.random_range(0..4) {
                 0 if !all => 0,
+                _ if together && !waits.is_empty() => waits[0].1,
+                _ if self.chance(of_100) => self.random.random_range(DAY_MS..DAYS_MAX * DAY_MS),
                 1 => self.random.random_range(1..300),
                 _ => self.random.random_range(1..DELAY_MS_MAX),
             };
@@ -205,6 +213,28 @@ impl World {
                 outcome => panic!("{queue}: {id} is {outcome:?}"),
             }
         }
+    }
+
+    /// When the last of what waits is due, as far as is known by the model or by the server.
+    fn last_due_ms(&self) -> Option<i64> {
+        let delayed = &self.life.as_ref().unwrap().shard.state.delayed;
+        let held = delayed.parts().into_iter();
+        let held = held.flat_map(|part| delayed.part(part).map(|(_, at_ms, _)| at_ms));
+        let known = self.facts.delays.due_ms.values().copied();
+        held.chain(known).max()
+    }
+
+    /// Days pass, in two parts, until nothing is to be published later any more.
+    pub(super) fn outlast_delays(&mut self) {
+        for parts in [2, 1] {
+            let now = self.unix_ms();
+            let left = self.last_due_ms().map_or(0, |last| (last - now).max(0));
+            let left = left.unsigned_abs() / parts;
+            self.clock.advance(Duration::from_millis(left));
+            self.calm();
+        }
+        let waiting = self.life.as_ref().unwrap().shard.state.delayed.len();
+        assert_eq!(waiting, 0, "all that waits is due");
     }
 
     /// May no more wait than a few?

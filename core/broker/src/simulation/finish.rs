@@ -30,7 +30,8 @@ impl World {
         self.outlast_raw(0);
         self.drain_queues(1);
         self.drain_ends(1);
-        self.calm();
+        self.check_held_records();
+        self.outlast_delays();
         let life = self.life.as_ref().unwrap();
         assert!(
             life.shard.may_publish().is_ok(),

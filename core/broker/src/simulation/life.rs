@@ -44,6 +44,9 @@ pub(super) struct Life {
     pub(super) compaction: Option<Box<crate::shard::CompactionJob>>,
 }
 
+/// Now and then nobody starts it for days.
+const DAYS_DOWN_MS_MAX: u64 = 3 * 24 * 60 * 60 * 1000;
+
 /// Whatever is held has its record.
 fn check_records(state: &State, reader: &dyn SectionReader) {
     let there = |what: &str, sequence: u64| {
@@ -77,6 +80,12 @@ fn check_records(state: &State, reader: &dyn SectionReader) {
 }
 
 impl World {
+    /// Whatever is held by now has its record.
+    pub(super) fn check_held_records(&self) {
+        let life = self.life.as_ref().unwrap();
+        check_records(&life.shard.state, &*life.reader);
+    }
+
     /// Opens the journal, compares what is replayed with what was, and starts the shard.
     pub(super) fn start(&mut self) {
         let dir = Path::new("/broker");
@@ -223,7 +232,10 @@ impl World {
         if self.chance(15) {
             self.damage_checkpoint();
         }
-        let ms = self.random.random_range(0..20_000);
+        let ms = match self.chance(5) {
+            true => self.random.random_range(0..DAYS_DOWN_MS_MAX),
+            false => self.random.random_range(0..20_000),
+        };
         if self.jumps {
             // Somebody sets the clock while the server is down.
             let by_ms = self.random.random_range(-20_000..20_000);
