@@ -27,6 +27,7 @@ mod limits;
 mod messages;
 mod modes;
 mod mqtt;
+mod narrow;
 mod peer;
 mod placed;
 mod raw;

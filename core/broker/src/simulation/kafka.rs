@@ -169,6 +169,15 @@ impl World {
         messages::batch(ids, padding, self.unix_ms(), producer)
     }
 
+    /// Writes much to a log that keeps little.
+    pub(super) fn fill_window(&mut self, at: usize) {
+        let publisher = self.peers[at].publisher(1);
+        let ids = self.facts.number(publisher, 1);
+        let padding = self.random.random_range(1000..4000);
+        let batch = messages::batch(&ids, padding, self.unix_ms(), None);
+        self.append(at, "window", 0, batch, ids, false);
+    }
+
     fn append(
         &mut self,
         at: usize,

@@ -5,6 +5,7 @@ use crate::server::{Input, Parcel, read};
 use crate::shard::{Now, Shard};
 use crate::simulation::facts::Facts;
 use crate::simulation::life::{Life, Witnessed};
+use crate::simulation::narrow::Theme;
 use crate::simulation::peer::{Peer, Role};
 use crate::simulation::placed;
 use omnilog_ledger::sim::{SimClock, SimFiles};
@@ -47,6 +48,8 @@ pub(super) struct World {
     /// The clock is set between lives, forth and back, and by how much it went back.
     pub(super) jumps: bool,
     pub(super) back_ms: u64,
+    /// What this life is about, if about one thing.
+    pub(super) theme: Option<Theme>,
 }
 
 impl World {
@@ -120,6 +123,7 @@ impl World {
             lazy_links,
             jumps,
             back_ms: 0,
+            theme: None,
         }
     }
 
@@ -138,6 +142,7 @@ impl World {
         self.set_up();
         let lives = self.random.random_range(1..5);
         for _ in 0..lives {
+            self.choose_theme();
             let steps = self.random.random_range(10..1500);
             for _ in 0..steps {
                 self.something();
@@ -261,10 +266,13 @@ impl World {
             self.check_read_tables();
         }
         match self.random.random_range(0..100) {
-            0..30 => {
-                let at = self.random.random_range(0..self.peers.len());
-                self.act(at);
-            }
+            0..30 => match self.theme {
+                Some(theme) => self.act_on(theme),
+                None => {
+                    let at = self.random.random_range(0..self.peers.len());
+                    self.act(at);
+                }
+            },
             30..60 => {
                 let count = if self.chance(80) { 2 } else { 10 };
                 self.step(count);
