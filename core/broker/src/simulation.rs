@@ -15,6 +15,7 @@
 mod amqp;
 mod committed;
 mod delays;
+mod dying;
 mod ends;
 mod facts;
 mod finish;

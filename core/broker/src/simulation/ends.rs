@@ -18,7 +18,7 @@ pub(super) const STRICT: &str = "strict";
 const FULL: &str = "full";
 pub(super) const BRIEF: &str = "brief";
 pub(super) const TRIED: &str = "tried";
-const ENDING: [&str; 9] = [
+pub(super) const ENDING: [&str; 9] = [
     SHORT, SLIM, STRICT, FULL, BRIEF, TRIED, LATER, TIMELY, IN_TURN,
 ];
 const RETURNING: [&str; 4] = [TRIED, LATER, TIMELY, IN_TURN];

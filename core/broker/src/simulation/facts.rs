@@ -2,6 +2,7 @@
 
 use crate::api::*;
 use crate::simulation::delays::Delays;
+use crate::simulation::dying::Dying;
 use crate::simulation::ends::Ends;
 use crate::simulation::gaps::Gaps;
 use crate::simulation::lifetimes::Lifetimes;
@@ -62,6 +63,8 @@ pub(super) struct Facts {
     bound: BTreeMap<u64, Vec<(QueueId, EntryId)>>,
     /// Entries that end before they are consumed.
     pub(super) ends: Ends,
+    /// Entries that are to be dead letters.
+    pub(super) dying: Dying,
     /// What passed links by.
     pub(super) gaps: Gaps,
     /// Where records are kept.

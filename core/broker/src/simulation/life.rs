@@ -40,6 +40,8 @@ pub(super) struct Life {
     pub(super) inputs: VecDeque<Input>,
     pub(super) link_jobs: Vec<LinkJob>,
     pub(super) window_jobs: Vec<crate::shard::WindowJob>,
+    /// Records that are being read, for dead letters and for what is due.
+    pub(super) reads: Vec<crate::shard::Exhumation>,
     pub(super) checkpoint: Option<crate::shard::CheckpointJob>,
     pub(super) compaction: Option<Box<crate::shard::CompactionJob>>,
 }
@@ -153,6 +155,7 @@ impl World {
         .expect("a shard that opens");
         drop(recovery);
         self.facts.retries.started(&shard.state);
+        self.facts.dying.started();
         let views = self.witnessed.views.clone();
         if later.contains(&shard.head) {
             views.lock().insert(shard.head, view(&shard.state, files));
@@ -179,6 +182,7 @@ impl World {
             inputs: VecDeque::new(),
             link_jobs: Vec::new(),
             window_jobs: Vec::new(),
+            reads: Vec::new(),
             checkpoint: None,
             compaction: None,
         });
@@ -294,6 +298,13 @@ impl World {
             let pulled = job.run(&*life.reader);
             life.inputs.push_back(Input::Pulled(Box::new(pulled)));
         }
+        // Reads overtake each other.
+        while !life.reads.is_empty() && self.random.random_range(0..4) > 0 {
+            let any = self.random.random_range(0..life.reads.len());
+            let mut job = life.reads.swap_remove(any);
+            job.message = read_message(&job.record, &*life.reader);
+            life.inputs.push_back(Input::Exhumed(Box::new(job)));
+        }
         if let Some(job) = life.window_jobs.pop() {
             let seen = job.run(&*life.reader);
             life.inputs.push_back(Input::Windowed(Box::new(seen)));
@@ -345,13 +356,11 @@ impl World {
         let state = &life.shard.state;
         self.facts.retries.before(state, &inputs, now.unix_ms);
         self.facts.heads.before(state);
+        self.facts.dying.before(state, &inputs);
         life.shard.step(now, &mut inputs);
         life.link_jobs.extend(life.shard.take_link_jobs());
         life.window_jobs.extend(life.shard.take_window_jobs());
-        for mut job in life.shard.take_exhumations() {
-            job.message = read_message(&job.record, &*life.reader);
-            life.inputs.push_back(Input::Exhumed(Box::new(job)));
-        }
+        life.reads.extend(life.shard.take_exhumations());
         if let Some(job) = life.shard.take_checkpoint_job() {
             life.checkpoint = Some(job);
         }
@@ -382,6 +391,7 @@ impl World {
         self.check_lifetimes();
         self.check_ends(&keyed);
         self.check_returns(&keyed);
+        self.check_dying(&keyed);
         self.check_modes(keyed);
     }
 }

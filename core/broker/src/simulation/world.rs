@@ -189,6 +189,7 @@ impl World {
             inputs: VecDeque::new(),
             link_jobs: Vec::new(),
             window_jobs: Vec::new(),
+            reads: Vec::new(),
             checkpoint: None,
             compaction: None,
         });
@@ -347,7 +348,9 @@ impl World {
                 self.listen(at);
             }
             let life = self.life.as_ref();
-            let idle = life.is_some_and(|life| life.inputs.is_empty() && life.link_jobs.is_empty());
+            let idle = life.is_some_and(|life| {
+                life.inputs.is_empty() && life.link_jobs.is_empty() && life.reads.is_empty()
+            });
             let after = (self.facts.deliveries, life.map(|life| life.shard.head));
             quiet = if idle && before == after {
                 quiet + 1
