@@ -34,6 +34,7 @@ mod placed;
 mod raw;
 mod retries;
 mod settlements;
+mod strikes;
 mod tables;
 mod transactions;
 mod view;

@@ -87,6 +87,7 @@ struct Disk {
     /// Changes of names since, in order.
     name_changes: Vec<(PathBuf, Option<u64>)>,
     syncs: u64,
+    removals: u64,
     fail_sync_at: Option<u64>,
     fail_writes: bool,
 }
@@ -134,6 +135,7 @@ impl SimFiles {
             durable_names: BTreeMap::new(),
             name_changes: Vec::new(),
             syncs: 0,
+            removals: 0,
             fail_sync_at: None,
             fail_writes: false,
         })))
@@ -229,6 +231,11 @@ impl SimFiles {
     /// How often anything was synced.
     pub fn syncs(&self) -> u64 {
         self.0.lock().syncs
+    }
+
+    /// How often a file was removed.
+    pub fn removals(&self) -> u64 {
+        self.0.lock().removals
     }
 
     /// Flips bits of a byte, on stable storage too.
@@ -412,6 +419,7 @@ impl Files for SimFiles {
             return Err(missing(path));
         }
         disk.rename(path, None);
+        disk.removals += 1;
         Ok(())
     }
 

@@ -216,7 +216,7 @@ impl World {
     /// The power fails, the process is killed, or it stops.
     pub(super) fn end_life(&mut self) {
         let dice = self.random.random_range(0..10);
-        if dice < 2 && !self.harmed {
+        if dice < 2 && !self.harmed && !self.struck {
             self.input(Input::Stop);
             self.step(usize::MAX);
             // Without space even a stop can't be noted.
@@ -227,7 +227,8 @@ impl World {
         }
         self.life = None;
         // What a failed sync left in the page cache is not on the disk, and nobody can tell.
-        if self.config.durability == Durability::Written || dice < 4 && !self.harmed {
+        if self.config.durability == Durability::Written || dice < 4 && !self.harmed && !self.struck
+        {
             self.files.kill_process();
         } else {
             self.files.lose_power();
@@ -309,13 +310,16 @@ impl World {
             let seen = job.run(&*life.reader);
             life.inputs.push_back(Input::Windowed(Box::new(seen)));
         }
+        let mut over = false;
         if let Some(job) = life.checkpoint.take() {
             job.run(&mut || {});
+            over = true;
         }
         if let Some(job) = &mut life.compaction
             && !job.step([512, 8 << 10, 1 << 20][self.random.random_range(0..3)])
         {
             life.compaction = None;
+            over = true;
         }
         if let Some(preparer) = &mut life.preparer {
             let prepared = preparer.step();
@@ -323,6 +327,9 @@ impl World {
                 prepared.is_ok() || self.harmed || self.tight,
                 "the next file can't be prepared: {prepared:?}"
             );
+        }
+        if over {
+            self.strike_after_job();
         }
     }
 
@@ -356,17 +363,22 @@ impl World {
         let state = &life.shard.state;
         self.facts.retries.before(state, &inputs, now.unix_ms);
         self.facts.heads.before(state);
+        let removals = self.files.removals();
         self.facts.dying.before(state, &inputs);
         life.shard.step(now, &mut inputs);
         life.link_jobs.extend(life.shard.take_link_jobs());
         life.window_jobs.extend(life.shard.take_window_jobs());
         life.reads.extend(life.shard.take_exhumations());
+        let mut taken = false;
         if let Some(job) = life.shard.take_checkpoint_job() {
             life.checkpoint = Some(job);
+            taken = true;
         }
         if let Some(job) = life.shard.take_compaction_job() {
             life.compaction = Some(job);
+            taken = true;
         }
+        let removed = self.files.removals() > removals;
         let failed = life.shard.failure().is_some();
         assert!(!failed || self.harmed, "{:?}", life.shard.failure());
         self.note_safe();
@@ -393,6 +405,7 @@ impl World {
         self.check_returns(&keyed);
         self.check_dying(&keyed);
         self.check_modes(keyed);
+        self.strike(taken, removed);
     }
 }
 

@@ -48,6 +48,10 @@ pub(super) struct World {
     /// The clock is set between lives, forth and back, and by how much it went back.
     pub(super) jumps: bool,
     pub(super) back_ms: u64,
+    /// What is written in this life is long on its way to the disk.
+    lazy_syncs: bool,
+    /// The power fails now, before anything more is synced.
+    pub(super) struck: bool,
     /// What this life is about, if about one thing.
     pub(super) theme: Option<Theme>,
 }
@@ -123,6 +127,8 @@ impl World {
             lazy_links,
             jumps,
             back_ms: 0,
+            lazy_syncs: false,
+            struck: false,
             theme: None,
         }
     }
@@ -143,10 +149,12 @@ impl World {
         let lives = self.random.random_range(1..5);
         for _ in 0..lives {
             self.choose_theme();
+            self.struck = false;
+            self.lazy_syncs = self.chance(25);
             let steps = self.random.random_range(10..1500);
             for _ in 0..steps {
                 self.something();
-                if self.failed() {
+                if self.failed() || self.struck {
                     break;
                 }
             }
@@ -278,6 +286,7 @@ impl World {
                 let count = if self.chance(80) { 2 } else { 10 };
                 self.step(count);
             }
+            60..75 if self.lazy_syncs && !self.chance(10) => {}
             60..75 => self.sync(),
             75..85 => {
                 let at = self.random.random_range(0..self.peers.len());
