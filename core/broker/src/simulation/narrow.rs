@@ -6,11 +6,13 @@ use crate::simulation::world::World;
 use rand::RngExt;
 
 /// What happens.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Theme {
     Delays,
     Ends,
     Session,
+    /// Transactions of the compacted log, which mostly fail.
+    Table,
     Transactions,
 }
 
@@ -21,6 +23,7 @@ impl World {
             Theme::Delays,
             Theme::Ends,
             Theme::Session,
+            Theme::Table,
             Theme::Transactions,
         ];
         let one = all[self.random.random_range(0..all.len())];
@@ -54,7 +57,11 @@ impl World {
                 let at = self.one_of(Role::Mqtt(0));
                 self.act_mqtt(at);
             }
-            Theme::Transactions => {
+            Theme::Table if self.chance(20) => {
+                let at = self.one_of(Role::Kafka);
+                self.read_raw(at);
+            }
+            Theme::Table | Theme::Transactions => {
                 let at = self.one_of(Role::Transactor);
                 self.act_transactor(at);
             }

@@ -4,6 +4,7 @@
 use crate::api::*;
 use crate::simulation::facts::{LOG, SESSION, TABLE, key_of};
 use crate::simulation::messages;
+use crate::simulation::narrow::Theme;
 use crate::simulation::peer::Ask;
 use crate::simulation::world::World;
 use rand::RngExt;
@@ -161,7 +162,8 @@ impl World {
                 12..14 => self.position_in_transaction(at),
                 14..17 => {
                     let answered = self.peers[at].transacting.pending == 0;
-                    let commit = if answered { 80 } else { 30 };
+                    let fails = self.theme == Some(Theme::Table);
+                    let commit = if answered && !fails { 80 } else { 30 };
                     let commit = self.chance(commit);
                     self.end_transaction(at, commit);
                 }
@@ -218,7 +220,10 @@ impl World {
         let (Some(who), Some(number)) = (state.who.clone(), state.number) else {
             return;
         };
-        let place = self.random.random_range(0..PLACES.len());
+        let mut place = self.random.random_range(0..PLACES.len());
+        if self.theme == Some(Theme::Table) {
+            place = PLACES.iter().position(|place| place.0 == TABLE).unwrap();
+        }
         let (topic, partition) = PLACES[place];
         // What it writes keeps its order in each partition.
         let own = PLACES.len() as u64;
