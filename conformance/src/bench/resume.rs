@@ -7,7 +7,7 @@ use super::measure::{Broker, fresh_name};
 use super::peers::mqtt;
 use super::plan::Plan;
 use crate::raw;
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use mqttbytes::QoS;
 use mqttbytes::v4::Disconnect;
 
@@ -43,26 +43,20 @@ fn fill(plan: &Plan, name: &str, broker: &Broker) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All sessions come back and take what is theirs; says how many messages that were.
+/// All sessions come back at once, without waiting for each other, and take what is theirs; says how many messages that
+/// were.
 fn drain(plan: &Plan, name: &str, broker: &Broker) -> anyhow::Result<u64> {
     let address = broker.target.mqtt()?;
     let mut engine = Engine::new()?;
     for number in 0..plan.sessions {
-        let client = raw::mqtt::Client::open(address, &session(name, number), false)
+        let stream = raw::mqtt::Client::come_back(address, &session(name, number))
             .with_context(|| format!("session {number}"))?;
-        ensure!(client.session_present, "session {number} was forgotten");
-        let (stream, read_ahead) = client.into_stream();
-        engine.add(
-            stream,
-            &read_ahead,
-            Box::new(mqtt::Subscriber::background()),
-            false,
-        )?;
+        let peer = Box::new(mqtt::Subscriber::come_back());
+        engine.add(stream, &[], peer, false)?;
     }
     let all = plan.sessions as u64 * plan.backlog;
     let drained = engine.run(&Pace {
         background: Some(all),
-        may_lose: true,
         ..Pace::default()
     })?;
     Ok(drained.background.min(all))

@@ -64,6 +64,27 @@ impl Client {
         clean: bool,
         will: Option<LastWill>,
     ) -> anyhow::Result<Self> {
+        let mut client = Self::ask(address, id, clean, will)?;
+        match client.packets.next()? {
+            Packet::ConnAck(ack) => {
+                ensure!(
+                    ack.code == mqttbytes::v4::ConnectReturnCode::Success,
+                    "refused: {:?}",
+                    ack.code
+                );
+                client.session_present = ack.session_present;
+            }
+            other => bail!("{other:?} instead of CONNACK"),
+        }
+        Ok(client)
+    }
+
+    /// Asks to take up a session, and leaves CONNACK to whoever gets the connection.
+    pub(crate) fn come_back(address: &str, id: &str) -> anyhow::Result<TcpStream> {
+        Ok(Self::ask(address, id, false, None)?.stream)
+    }
+
+    fn ask(address: &str, id: &str, clean: bool, will: Option<LastWill>) -> anyhow::Result<Self> {
         let stream = super::connect(address, Duration::from_secs(10))?;
         let packets = Packets::new(stream.try_clone()?);
         let mut connect = Connect::new(id);
@@ -77,17 +98,6 @@ impl Client {
             next_id: 0,
         };
         client.put(|out| connect.write(out))?;
-        match client.packets.next()? {
-            Packet::ConnAck(ack) => {
-                ensure!(
-                    ack.code == mqttbytes::v4::ConnectReturnCode::Success,
-                    "refused: {:?}",
-                    ack.code
-                );
-                client.session_present = ack.session_present;
-            }
-            other => bail!("{other:?} instead of CONNACK"),
-        }
         Ok(client)
     }
 

@@ -103,14 +103,15 @@ impl Peer for Publisher {
 #[derive(Debug, Default)]
 pub(in crate::bench) struct Subscriber {
     acks: Vec<u8>,
-    /// Counts as background load, without latencies.
-    is_background: bool,
+    /// Of a session that comes back: what it gets counts as background load, without latencies.
+    comes_back: bool,
 }
 
 impl Subscriber {
-    pub(in crate::bench) fn background() -> Self {
+    /// Takes up a session, which must be there still.
+    pub(in crate::bench) fn come_back() -> Self {
         Self {
-            is_background: true,
+            comes_back: true,
             ..Self::default()
         }
     }
@@ -131,11 +132,17 @@ impl Peer for Subscriber {
                         put_puback(&mut self.acks, u16::from_be_bytes([id[0], id[1]]));
                         at += 2;
                     }
-                    if self.is_background {
+                    if self.comes_back {
                         book.background += 1;
                     } else {
                         book.deliver(due_ns(body.get(at..).context("a short PUBLISH")?)?);
                     }
+                }
+                CONNACK if self.comes_back => {
+                    ensure!(
+                        body == [1, 0],
+                        "the session was refused or forgotten: {body:?}"
+                    );
                 }
                 CONNACK | SUBACK => {}
                 other => bail!("packet type {other} instead of PUBLISH"),

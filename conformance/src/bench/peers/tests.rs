@@ -71,10 +71,22 @@ fn mqtt_subscribers_acknowledge_what_wants_it() {
     let mut acks = Vec::new();
     put_puback(&mut acks, 300);
     let out = trickle(&mut mqtt::Subscriber::default(), &input, &mut book);
-    assert_eq!((out, book.delivered, book.background), (acks.clone(), 2, 0));
+    assert_eq!((out, book.delivered, book.background), (acks, 2, 0));
     assert_eq!(book.turn().1.max_us, 6.0);
-    let out = trickle(&mut mqtt::Subscriber::background(), &input, &mut book);
-    assert_eq!((out, book.delivered, book.background), (acks, 0, 2));
+}
+
+#[test]
+fn mqtt_sessions_that_come_back_must_be_there_and_count_apart() {
+    let (mut input, mut book) = (vec![0x20, 2, 1, 0], book());
+    put_publish(&mut input, "a", 1, 300, &stamped(4_000));
+    let mut acks = Vec::new();
+    put_puback(&mut acks, 300);
+    let out = trickle(&mut mqtt::Subscriber::come_back(), &input, &mut book);
+    assert_eq!((out, book.delivered, book.background), (acks, 0, 1));
+    for refusal in [[0x20, 2, 0, 0], [0x20, 2, 0, 5]] {
+        let mut peer = mqtt::Subscriber::come_back();
+        assert!(peer.take(&refusal, &mut Vec::new(), &mut book).is_err());
+    }
 }
 
 #[test]
