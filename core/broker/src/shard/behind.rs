@@ -1,8 +1,10 @@
 //! Connections that are behind: they have a backlog, and take turns with their like (`server/turns.rs`).
 
-use crate::api::ClientId;
+use crate::api::{ClientId, QueueId};
 use crate::shard::Shard;
-use crate::shard::dispatch::FEW;
+use crate::shard::dispatch::{FEW, NEWS_MAX};
+use crate::state::consumers::Who;
+use smallvec::SmallVec;
 
 /// A connection counts as behind at least this long after it was last given of a backlog ...
 const BEHIND_MS_MIN: u64 = 1_000;
@@ -12,6 +14,46 @@ const UNSETTLED_MAX: u32 = 64;
 const BEHIND_MS_MAX: u64 = 60_000;
 
 impl Shard {
+    /// A consumer begins. If it takes a backlog, its queue waits in line for all of that: what thousands that come back
+    /// together would be given as news is given before anything that is published meanwhile.
+    pub(crate) fn begin(&mut self, id: QueueId, who: Who) {
+        let Some(queue) = self.state.queues.get_mut(&id) else {
+            return;
+        };
+        let ready = queue.ready_count();
+        let few = queue.consumers.len() <= FEW;
+        let mut takes = 0;
+        if let Some(consumer) = queue.consumers.get_mut(&who) {
+            consumer.active = true;
+            takes = consumer.room();
+        }
+        queue.offer(who);
+        if takes <= NEWS_MAX || ready <= NEWS_MAX as u64 {
+            self.mark_dirty(id);
+            return;
+        }
+        self.stand_in_line(id);
+        if few {
+            self.falls_behind(who.0);
+        }
+    }
+
+    /// Who consumes from this queue has been given a whole turn, and there is more.
+    pub(super) fn consumers_fall_behind(&mut self, id: QueueId) {
+        let Some(queue) = self.state.queues.get(&id) else {
+            return;
+        };
+        // Among many, each has had a little.
+        if queue.consumers.len() > FEW {
+            return;
+        }
+        let clients: SmallVec<[ClientId; 4]> =
+            queue.consumers.iter().map(|one| one.client).collect();
+        for client in clients {
+            self.falls_behind(client);
+        }
+    }
+
     /// A connection is given of a backlog.
     pub(crate) fn falls_behind(&mut self, client: ClientId) {
         let now = self.now.monotonic_ms;

@@ -11,7 +11,6 @@ use crate::shard::straight::delivery_bytes;
 use crate::state::consumers::Who;
 use crate::state::queue::{Lease, MemoryEntry, Queue};
 use crate::state::retained::Kept;
-use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A record, or where its readers will find it.
@@ -35,7 +34,7 @@ pub(crate) struct Taken {
 }
 
 /// Deliveries of a queue that has news, at once; one that has more waits in line with its like.
-const NEWS_MAX: usize = 64;
+pub(super) const NEWS_MAX: usize = 64;
 /// Deliveries of a queue that waited in line, in its turn.
 const TURN_MAX: usize = 256;
 /// Consumers of a queue of which each counts as having a backlog if the queue has one.
@@ -75,22 +74,6 @@ impl Shard {
         self.look_again(woken);
     }
 
-    /// Who consumes from this queue has been given a whole turn, and there is more.
-    fn consumers_fall_behind(&mut self, id: QueueId) {
-        let Some(queue) = self.state.queues.get(&id) else {
-            return;
-        };
-        // Among many, each has had a little.
-        if queue.consumers.len() > FEW {
-            return;
-        }
-        let clients: SmallVec<[ClientId; 4]> =
-            queue.consumers.iter().map(|one| one.client).collect();
-        for client in clients {
-            self.falls_behind(client);
-        }
-    }
-
     /// Dispatches up to so many entries of a queue; if it has more, it waits in line. Says how many there were.
     fn serve(&mut self, id: QueueId, most: usize) -> usize {
         self.news.served(id);
@@ -99,10 +82,17 @@ impl Shard {
             self.tend(id);
             self.read_on(id);
         }
-        if given == most && self.state.queues.get(&id).is_some() && self.news.note(id) {
-            self.in_line.push_back(id);
+        if given == most && self.state.queues.get(&id).is_some() {
+            self.stand_in_line(id);
         }
         given
+    }
+
+    /// A queue waits for a turn, unless it waits already.
+    pub(crate) fn stand_in_line(&mut self, id: QueueId) {
+        if self.news.note(id) {
+            self.in_line.push_back(id);
+        }
     }
 
     /// Dispatches up to so many entries. Says how many it looked at.

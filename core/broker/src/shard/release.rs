@@ -119,12 +119,7 @@ impl Shard {
         match effect {
             Effect::Send(client, parcel, bytes) => self.send_parcel(client, parcel, bytes),
             Effect::Activate(queue, client, consumer) => {
-                if let Some(queue) = self.state.queues.get_mut(&queue)
-                    && let Some(consumer) = queue.consumer_mut(client, consumer)
-                {
-                    consumer.active = true;
-                }
-                self.offer(queue, (client, consumer));
+                self.begin(queue, (client, consumer));
             }
             Effect::Get(client, correlation, queue, no_ack) => {
                 self.answer_get(client, correlation, queue, no_ack);

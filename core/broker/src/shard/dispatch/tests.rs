@@ -5,7 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
-use super::{STEP_LINE_MAX, TURN_MAX};
+use super::{NEWS_MAX, STEP_LINE_MAX, TURN_MAX};
 use crate::api::*;
 use crate::server::{Input, Mailbox, Parcel};
 use crate::shard::{Now, Shard};
@@ -31,6 +31,19 @@ const EACH: usize = 4_000;
 
 fn backlog(number: usize) -> Name {
     Name::from(format!("backlog-{number}"))
+}
+
+fn begin(key: u64, queue: Name, credit: u32) -> Command {
+    Command::Consume(Consume {
+        queue,
+        consumer: ConsumerKey(key),
+        no_ack: false,
+        exclusive: false,
+        credit,
+        credit_group: None,
+        priority: 0,
+        arguments: Vec::new(),
+    })
 }
 
 impl Bench {
@@ -99,6 +112,17 @@ impl Bench {
         }]);
     }
 
+    /// All of this in one step.
+    fn tell_together(&mut self, client: u64, commands: impl Iterator<Item = Command>) {
+        let input = |command| Input::Command {
+            client: ClientId(client),
+            correlation: 0,
+            command,
+            cost: None,
+        };
+        self.step(commands.map(input).collect());
+    }
+
     fn declare(&mut self, name: Name) {
         self.tell(
             1,
@@ -113,19 +137,7 @@ impl Bench {
     }
 
     fn consume(&mut self, client: u64, key: u64, queue: Name) {
-        self.tell(
-            client,
-            Command::Consume(Consume {
-                queue,
-                consumer: ConsumerKey(key),
-                no_ack: false,
-                exclusive: false,
-                credit: 0,
-                credit_group: None,
-                priority: 0,
-                arguments: Vec::new(),
-            }),
-        );
+        self.tell(client, begin(key, queue, 0));
     }
 
     fn publish(&mut self, queue: &Name, count: usize) {
@@ -206,6 +218,36 @@ fn what_has_just_been_published_waits_for_no_backlog() {
         taken += bench.delivered(0);
     }
     assert_eq!(taken, BACKLOGS * EACH, "and to their ends");
+}
+
+#[test]
+fn many_that_come_back_at_once_are_behind_from_the_start_and_wait_in_line() {
+    let mut bench = Bench::new();
+    for number in 0..BACKLOGS {
+        bench.declare(backlog(number));
+        bench.publish(&backlog(number), 200);
+    }
+    // What was published last is released first.
+    bench.step(Vec::new());
+    let come_back = (0..BACKLOGS).map(|number| begin(number as u64, backlog(number), 0));
+    bench.tell_together(1, come_back);
+    assert_eq!(bench.delivered(0), STEP_LINE_MAX.next_multiple_of(200));
+    assert!(bench.is_behind(0));
+}
+
+#[test]
+fn who_takes_little_of_a_backlog_has_it_at_once_and_is_not_behind() {
+    let mut bench = Bench::new();
+    for (number, count) in [(0, 200), (1, NEWS_MAX)] {
+        bench.declare(backlog(number));
+        bench.publish(&backlog(number), count);
+    }
+    let few = u32::try_from(NEWS_MAX).unwrap();
+    let come_back = [(0, few), (1, 0)];
+    let come_back = come_back.map(|(number, credit)| begin(number as u64, backlog(number), credit));
+    bench.tell_together(1, come_back.into_iter());
+    assert_eq!(bench.delivered(0), 2 * NEWS_MAX);
+    assert!(!bench.is_behind(0));
 }
 
 #[test]
