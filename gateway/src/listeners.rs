@@ -14,6 +14,7 @@ use omnilog_wire::{
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -146,7 +147,9 @@ impl Bound {
         let shutdown = common.shutdown.clone();
         shutdown.spawn(
             async move {
-                match self.serve(stream, peer, open, common).await {
+                let welcome = common.broker.newcomer().await;
+                let served = pin!(self.serve(stream, peer, open, common));
+                match welcome.serve(served).await {
                     Ok(()) => debug!("closed"),
                     Err(error) if error.is_ours() => warn!(%error, "connection failed"),
                     Err(error) => debug!(%error, "connection ended"),

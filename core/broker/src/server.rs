@@ -23,4 +23,4 @@ pub(crate) use mailbox::{
     ColdBatch, ColdFetched, ColdOffset, ColdRecord, ColdSession, Mailbox, Parcel, Reached,
 };
 pub use start::{Running, StartError};
-pub use turns::{Pace, Turns};
+pub use turns::{Pace, Turns, Welcome};

@@ -5,7 +5,7 @@ use crate::server::budget::{Budget, TotalBudget};
 use crate::server::cold::Begun;
 use crate::server::intake::Road;
 use crate::server::sequencer::Sequencer;
-use crate::server::turns::{Pace, Turns};
+use crate::server::turns::{Pace, Turns, Welcome};
 use crate::server::{ColdReads, Compacted, Input, Mailbox, Parcel};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -63,6 +63,11 @@ impl Broker {
     /// The journal's epoch, which is Kafka's leader epoch for every partition.
     pub fn leader_epoch(&self) -> i32 {
         self.shared.leader_epoch
+    }
+
+    /// Waits until a connection that was just accepted may be served: thousands that come at once take turns.
+    pub async fn newcomer(&self) -> Welcome {
+        self.shared.turns.newcomer().await
     }
 
     /// Joins a connection to its namespace's shard. Dropping the client is the loss of the connection: its exclusive

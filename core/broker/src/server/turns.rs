@@ -5,10 +5,12 @@
 //! with a backlog takes a turn before it does anything, and there are fewer turns than threads, if there is more than
 //! one: the others are served in between, and those that catch up get through as much together.
 //!
+//! So do newcomers, among themselves: thousands that connect at once are welcomed one after the other.
+//!
 //! Where other programs, clients among them, want the same cores, the others would wait for those, too. So turns rest
 //! for a part of the time that they take, while there is other work; how large a part depends on how late a rest ends.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -34,6 +36,8 @@ pub struct Turns(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     free: Arc<Semaphore>,
+    /// The newcomers' turn.
+    newcomer: Arc<Semaphore>,
     waiting: AtomicUsize,
     /// A connection that does not catch up has worked.
     others_work: AtomicBool,
@@ -51,6 +55,7 @@ impl Turns {
     pub fn new(at_once: usize) -> Self {
         Self(Arc::new(Shared {
             free: Arc::new(Semaphore::new(at_once.max(1))),
+            newcomer: Arc::new(Semaphore::new(1)),
             waiting: AtomicUsize::new(0),
             others_work: AtomicBool::new(false),
             rests_due: AtomicU64::new(0),
@@ -62,6 +67,12 @@ impl Turns {
     /// One less than the threads that serve connections.
     pub(crate) fn beside(connection_threads: usize) -> Self {
         Self::new(connection_threads.saturating_sub(1))
+    }
+
+    /// Waits until it is this newcomer's turn.
+    pub(crate) async fn newcomer(&self) -> Welcome {
+        let permit = self.0.newcomer.clone().acquire_owned().await.ok();
+        Welcome(permit.map(|permit| Turn::new(permit, self)))
     }
 }
 
@@ -132,6 +143,27 @@ impl Drop for Turn {
             shared.rested(until.elapsed());
             drop(permit);
         });
+    }
+}
+
+/// A newcomer's turn.
+pub struct Welcome(Option<Turn>);
+
+impl std::fmt::Debug for Welcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Welcome")
+    }
+}
+
+impl Welcome {
+    /// Serves the newcomer. The turn is over as soon as it waits for anything, its client among others.
+    pub async fn serve<F: Future>(mut self, mut newcomer: Pin<&mut F>) -> F::Output {
+        poll_fn(|cx| {
+            let served = newcomer.as_mut().poll(cx);
+            self.0 = None;
+            served
+        })
+        .await
     }
 }
 
@@ -246,7 +278,8 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::{LATE_MAX, Pace, RESTS_AFTER_WORK, Turns};
-    use std::future::poll_fn;
+    use std::future::{Future, pending, poll_fn};
+    use std::pin::pin;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::{Context, Waker};
@@ -330,6 +363,38 @@ mod tests {
         first.pass();
         let before = Instant::now();
         poll_fn(|cx| second.poll_turn(cx)).await;
+        assert!(before.elapsed() >= Duration::from_millis(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn newcomers_are_served_one_after_the_other_and_none_waits_for_a_silent_one() {
+        let turns = Turns::new(1);
+        let (mut behind, _) = pace(&turns, true);
+        assert!(may_work(&mut behind), "its like are not newcomers");
+        let first = turns.newcomer().await;
+        let mut second = pin!(turns.newcomer());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(second.as_mut().poll(&mut cx).is_pending());
+
+        let mut silent = pin!(pending::<()>());
+        let mut served = pin!(first.serve(silent.as_mut()));
+        assert!(second.as_mut().poll(&mut cx).is_pending());
+        assert!(served.as_mut().poll(&mut cx).is_pending());
+        let second = second.await;
+        assert_eq!(second.serve(pin!(async { 7 })).await, 7);
+        turns.newcomer().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn newcomers_rest_while_others_work() {
+        let turns = Turns::new(1);
+        let (mut live, _) = pace(&turns, false);
+        live.work();
+        let first = turns.newcomer().await;
+        tokio::time::advance(Duration::from_millis(3)).await;
+        first.serve(pin!(async {})).await;
+        let before = Instant::now();
+        turns.newcomer().await;
         assert!(before.elapsed() >= Duration::from_millis(3));
     }
 
