@@ -13,7 +13,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 /// Before a run, whatever a broker has left to do is done.
-const REST: Duration = Duration::from_millis(700);
+pub(super) const REST: Duration = Duration::from_millis(700);
 
 /// Who is measured.
 #[derive(Debug, Clone)]

@@ -4,8 +4,9 @@ use super::beside::{beside, part};
 use super::connect::{Counted, add_publishers, add_subscribers, create, remove};
 use super::engine::{Engine, Pace, Stretch};
 use super::figure::Figure;
-use super::measure::{Broker, figure, fresh_name};
+use super::measure::{Broker, REST, figure, fresh_name};
 use super::plan::Plan;
+use std::thread::sleep;
 
 /// A steady load before and while somebody reads old records.
 pub(super) fn cold(plan: &Plan, broker: &Broker) -> anyhow::Result<Vec<Figure>> {
@@ -15,6 +16,9 @@ pub(super) fn cold(plan: &Plan, broker: &Broker) -> anyhow::Result<Vec<Figure>> 
     };
     let name = fresh_name();
     write(&old, &name, broker, plan.backlog)?;
+    // What the system has yet to write would disturb the first part and not the second.
+    rustix::fs::sync();
+    sleep(REST);
     let figures = beside(plan, &fresh_name(), broker, plan.backlog, || {
         read(&old, &name, broker, plan.backlog).map(|stretch| stretch.background)
     })?;
