@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// A page of the page cache: what the system reads and writes of a file is a multiple of this.
+pub(crate) const PAGE: usize = 4096;
+
 /// Time.
 pub trait Clock: Send + Sync + std::fmt::Debug {
     /// Unix milliseconds.
@@ -47,6 +50,11 @@ pub trait Files: Send + Sync + std::fmt::Debug {
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Opens a file, making it if need be.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Opens a file, making it if need be, that is to be filled and not read: where the system can, what is written goes
+    /// to the disk past the page cache. Only whole pages of 4 KiB do, at such positions and from memory aligned so.
+    fn open_to_fill(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.open(path)
+    }
     /// Opens a file for reading only; it must be there.
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// Gives a file another name, replacing what has it.
@@ -118,6 +126,31 @@ struct RealFiles;
 #[derive(Debug)]
 struct RealFile {
     file: std::fs::File,
+    /// The same, past the page cache.
+    direct: Option<std::fs::File>,
+}
+
+impl RealFile {
+    fn new(file: std::fs::File) -> Self {
+        Self { file, direct: None }
+    }
+
+    /// Writes whole pages past the page cache. Returns whether that was possible.
+    fn write_direct(&self, bytes: &[u8], position: u64) -> io::Result<bool> {
+        use std::os::unix::fs::FileExt;
+        let Some(direct) = &self.direct else {
+            return Ok(false);
+        };
+        let whole = bytes.len().is_multiple_of(PAGE) && position.is_multiple_of(PAGE as u64);
+        if !whole || bytes.as_ptr().align_offset(PAGE) != 0 {
+            return Ok(false);
+        }
+        match direct.write_all_at(bytes, position) {
+            // A device with larger blocks.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(false),
+            done => done.map(|()| true),
+        }
+    }
 }
 
 impl File for RealFile {
@@ -137,6 +170,9 @@ impl File for RealFile {
 
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
         use std::os::unix::fs::FileExt;
+        if self.write_direct(bytes, position)? {
+            return Ok(());
+        }
         self.file.write_all_at(bytes, position)
     }
 
@@ -164,25 +200,32 @@ impl File for RealFile {
     }
 }
 
+fn writable() -> std::fs::OpenOptions {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    options
+}
+
 impl Files for RealFiles {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         std::fs::create_dir_all(path)
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        Ok(Arc::new(RealFile { file }))
+        Ok(Arc::new(RealFile::new(writable().open(path)?)))
+    }
+
+    fn open_to_fill(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let file = writable().open(path)?;
+        let flag = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+        // Not every file system knows it.
+        let direct = writable().custom_flags(flag).open(path).ok();
+        Ok(Arc::new(RealFile { file, direct }))
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(RealFile {
-            file: std::fs::File::open(path)?,
-        }))
+        Ok(Arc::new(RealFile::new(std::fs::File::open(path)?)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

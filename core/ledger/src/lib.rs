@@ -23,6 +23,7 @@ mod reserve;
 mod scan;
 pub mod sim;
 mod sync;
+mod zeros;
 
 pub use checkpoint::{Change, CheckpointStore, EachEntry, LocalCheckpoints, Pair, SavedCheckpoint};
 pub use cluster::{COPIES, Clustering, Clusters, Judge, Plan, holds_copies, is_clustered};

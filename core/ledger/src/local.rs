@@ -235,10 +235,14 @@ impl LocalJournal {
         }
         let bytes = self.group.len() as u64;
         self.group.resize(format::padded(self.group.len()), 0);
-        if let Err(error) = self.active.file.write_at(&self.group, self.active.position) {
+        let position = self.active.position;
+        self.active.position += self.group.len() as u64;
+        let mut group = std::mem::take(&mut self.group);
+        self.fill_page(&mut group, position);
+        if let Err(error) = self.active.file.write_at(&group, position) {
             return Err(self.poison(error));
         }
-        self.active.position += self.group.len() as u64;
+        self.group = group;
         self.ahead.set_room(self.room_for(0));
         self.group.clear();
         let last = self.next_lsn - 1;

@@ -2,15 +2,13 @@
 
 use crate::env::{Env, File};
 use crate::reserve::Reserve;
+use crate::zeros::Zeros;
 use parking_lot::Mutex;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
-
-/// Zeros are written in pieces of this size.
-const PIECE: usize = 1 << 20;
 
 /// What the journal and the preparer of its next file know of each other.
 #[derive(Debug, Default)]
@@ -46,7 +44,7 @@ pub struct Preparer {
     reserve: Arc<Reserve>,
     ahead: Arc<Ahead>,
     filling: Option<(Arc<dyn File>, u64)>,
-    zeros: Vec<u8>,
+    zeros: Zeros,
 }
 
 impl Preparer {
@@ -66,7 +64,7 @@ impl Preparer {
             reserve,
             ahead,
             filling: None,
-            zeros: vec![0; PIECE],
+            zeros: Zeros::new(),
         }
     }
 
@@ -103,20 +101,17 @@ impl Preparer {
 
     fn fill_piece(&mut self, path: &std::path::Path) -> io::Result<bool> {
         if self.filling.is_none() {
-            let file = self.env.files.open(path)?;
+            let file = self.env.files.open_to_fill(path)?;
             file.set_len(0)?;
             self.filling = Some((file, 0));
         }
         let Some((file, at)) = &mut self.filling else {
             return Ok(false);
         };
-        let piece = usize::try_from(self.file_bytes - *at)
-            .unwrap_or(PIECE)
-            .min(PIECE);
-        let zeros = self.zeros.get(..piece).unwrap_or(&self.zeros);
+        let zeros = self.zeros.piece(self.file_bytes - *at);
         file.write_at(zeros, *at)?;
         file.sync_data()?;
-        *at += piece as u64;
+        *at += zeros.len() as u64;
         if *at < self.file_bytes {
             return Ok(true);
         }

@@ -2,6 +2,7 @@
 
 use crate::env::Env;
 use crate::format::SECTOR;
+use crate::zeros::Zeros;
 use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -178,14 +179,12 @@ pub(crate) fn write_zeros(
     start: u64,
     end: u64,
 ) -> io::Result<()> {
-    /// Zeros are written in pieces of this size.
-    const PIECE: usize = 1 << 20;
-    let zeros = vec![0; PIECE];
+    let zeros = Zeros::new();
     let mut at = start;
     while at < end {
-        let piece = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
-        write_at(zeros.get(..piece).unwrap_or(&zeros), at)?;
-        at += piece as u64;
+        let piece = zeros.piece(end - at);
+        write_at(piece, at)?;
+        at += piece.len() as u64;
     }
     Ok(())
 }

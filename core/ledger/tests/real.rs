@@ -75,3 +75,34 @@ fn files_are_begun_while_others_are_prepared_and_recycled() {
     let (_, recovery) = open().unwrap();
     assert_eq!(recovery.last_lsn(), last);
 }
+
+/// Bytes that this thread has had the system read from a disk.
+#[cfg(target_os = "linux")]
+fn read_from_disk() -> u64 {
+    let counts = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+    let line = counts
+        .lines()
+        .find_map(|line| line.strip_prefix("read_bytes: "));
+    line.unwrap().parse().unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn writing_reads_nothing_from_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || LocalJournal::open(&Env::real(), dir.path(), options(), Arc::new(|| {}));
+    let (mut journal, _) = open().unwrap();
+    let mut preparer = journal.preparer();
+    let before = read_from_disk();
+    let mut last = 0;
+    for bytes in (100..5000).step_by(7) {
+        last = push(&mut journal, bytes);
+        journal.submit().unwrap();
+        while preparer.step().unwrap() {}
+    }
+    assert!(journal.files().len() > 2, "files that were prepared");
+    assert_eq!(read_from_disk() - before, 0);
+    journal.close(true).unwrap();
+    let (_, recovery) = open().unwrap();
+    assert_eq!(replay(&recovery, 0), last);
+}

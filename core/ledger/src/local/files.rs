@@ -1,7 +1,7 @@
 //! The journal's files: claimed ahead, filled with zeros, begun, sealed, deleted or used again; and the space for them.
 
 use crate::checkpoint::CheckpointStore;
-use crate::env::File;
+use crate::env::{File, PAGE};
 use crate::format::{self, FileHeader, Footer, SECTOR};
 use crate::journal::{Class, FileInfo, JournalError, Space};
 use crate::local::{Active, LocalJournal};
@@ -45,6 +45,16 @@ impl LocalJournal {
         }
     }
 
+    /// Adds zeros to what is written at this position, to the end of its last page, where nothing else is yet: the system
+    /// would read a page of which it is given a part only.
+    pub(super) fn fill_page(&self, bytes: &mut Vec<u8>, position: u64) {
+        let end = position + bytes.len() as u64;
+        let page_end = end.next_multiple_of(PAGE as u64);
+        let room = self.options.file_bytes.saturating_sub(end);
+        let more = usize::try_from((page_end - end).min(room)).unwrap_or(0);
+        bytes.resize(bytes.len() + more, 0);
+    }
+
     /// Begins the next file, which was claimed under this name.
     pub(super) fn begin_file(&mut self, claimed: &Path) -> io::Result<()> {
         let id = self.next_file;
@@ -57,7 +67,9 @@ impl LocalJournal {
             journal: self.journal,
             created_ms: self.env.clock.now_ms(),
         };
-        file.write_at(&header.encode(), 0)?;
+        let mut first = header.encode();
+        self.fill_page(&mut first, 0);
+        file.write_at(&first, 0)?;
         file.sync_data()?;
         self.env.files.sync_dir(&self.dir)?;
         self.next_file += 1;
@@ -86,7 +98,7 @@ impl LocalJournal {
 
     /// Makes a file of written zeros: its blocks are claimed, and syncing writes to it needs no new metadata.
     fn fill(&self, path: &Path) -> io::Result<()> {
-        let file = self.env.files.open(path)?;
+        let file = self.env.files.open_to_fill(path)?;
         self.fill_from(&file, 0).inspect_err(|_| {
             // Give back what was claimed; the caller says that there is no space.
             let _ = self.env.files.remove(path);
@@ -147,11 +159,12 @@ impl LocalJournal {
             if active.first_lsn == 0 { 0 } else { last },
             entries,
         );
-        let bytes = footer.encode(active.position);
-        active.file.write_at(&bytes, active.position)?;
+        let mut bytes = footer.encode(active.position);
         let length = active.position + bytes.len() as u64;
-        active.file.set_len(length)?;
         let footer_length = (bytes.len() - format::TRAILER) as u64;
+        self.fill_page(&mut bytes, active.position);
+        active.file.write_at(&bytes, active.position)?;
+        active.file.set_len(length)?;
         // The footer is synced with the next group; recovery rebuilds one that was lost.
         self.syncer.written(&active.file, last, 0);
         self.shelf.put(
