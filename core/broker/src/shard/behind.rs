@@ -25,7 +25,10 @@ impl Shard {
         let mut takes = 0;
         if let Some(consumer) = queue.consumers.get_mut(&who) {
             consumer.active = true;
-            takes = consumer.room();
+            let group = consumer.group.filter(|_| !consumer.no_ack);
+            let client = self.clients.get(&who.0);
+            let room = client.map_or(0, |client| client.room_in_group(group));
+            takes = consumer.room().min(room);
         }
         queue.offer(who);
         if takes <= NEWS_MAX || ready <= NEWS_MAX as u64 {

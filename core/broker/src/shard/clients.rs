@@ -80,11 +80,16 @@ impl ClientState {
         self.mailbox.set_catching_up(behind);
     }
 
-    /// Is there room for another delivery in its group, if it has one?
-    pub(crate) fn group_has_credit(&self, group: Option<CreditGroup>) -> bool {
+    /// How many more deliveries a consumer's group allows, if it has one.
+    pub(crate) fn room_in_group(&self, group: Option<CreditGroup>) -> usize {
         group
             .and_then(|group| self.groups.get(&group))
-            .is_none_or(|credit| credit.room() > 0)
+            .map_or(usize::MAX, GroupCredit::room)
+    }
+
+    /// Is there room for another delivery in its group, if it has one?
+    pub(crate) fn group_has_credit(&self, group: Option<CreditGroup>) -> bool {
+        self.room_in_group(group) > 0
     }
 
     /// Counts an unsettled delivery of a group in (or out).

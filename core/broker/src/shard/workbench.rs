@@ -95,6 +95,20 @@ pub(crate) fn open(env: &Env, tail_bytes_max: u64) -> (Shard, Syncer, Arc<dyn Se
     (opened.unwrap().0, syncer, reader)
 }
 
+/// A consumer of a queue, under this key.
+pub(crate) fn consume_of(queue: Name, key: u64, credit: u32) -> Consume {
+    Consume {
+        queue,
+        consumer: ConsumerKey(key),
+        no_ack: false,
+        exclusive: false,
+        credit,
+        credit_group: None,
+        priority: 0,
+        arguments: Vec::new(),
+    }
+}
+
 impl Bench {
     pub(crate) fn new() -> Self {
         Self::with_tail(1 << 20)
@@ -296,16 +310,7 @@ impl Bench {
     }
 
     pub(crate) fn consume(&mut self, client: u64, queue: &'static str, credit: u32) {
-        let consume = Consume {
-            queue: name(queue),
-            consumer: ConsumerKey(1),
-            no_ack: false,
-            exclusive: false,
-            credit,
-            credit_group: None,
-            priority: 0,
-            arguments: Vec::new(),
-        };
+        let consume = consume_of(name(queue), 1, credit);
         self.ask(client, Command::Consume(consume));
     }
 

@@ -8,6 +8,7 @@
 use super::{NEWS_MAX, STEP_LINE_MAX, TURN_MAX};
 use crate::api::*;
 use crate::server::{Input, Mailbox, Parcel};
+use crate::shard::workbench::consume_of;
 use crate::shard::{Now, Shard};
 use bytes::Bytes;
 use omnilog_ledger::sim::SimFiles;
@@ -34,16 +35,7 @@ fn backlog(number: usize) -> Name {
 }
 
 fn begin(key: u64, queue: Name, credit: u32) -> Command {
-    Command::Consume(Consume {
-        queue,
-        consumer: ConsumerKey(key),
-        no_ack: false,
-        exclusive: false,
-        credit,
-        credit_group: None,
-        priority: 0,
-        arguments: Vec::new(),
-    })
+    Command::Consume(consume_of(queue, key, credit))
 }
 
 impl Bench {
@@ -238,15 +230,25 @@ fn many_that_come_back_at_once_are_behind_from_the_start_and_wait_in_line() {
 #[test]
 fn who_takes_little_of_a_backlog_has_it_at_once_and_is_not_behind() {
     let mut bench = Bench::new();
-    for (number, count) in [(0, 200), (1, NEWS_MAX)] {
+    for (number, count) in [(0, 200), (1, NEWS_MAX), (2, 200)] {
         bench.declare(backlog(number));
         bench.publish(&backlog(number), count);
     }
+    bench.step(Vec::new());
     let few = u32::try_from(NEWS_MAX).unwrap();
-    let come_back = [(0, few), (1, 0)];
-    let come_back = come_back.map(|(number, credit)| begin(number as u64, backlog(number), credit));
+    let group = CreditGroup(1);
+    bench.tell(1, Command::SetCredit(group, 10));
+    let grouped = Consume {
+        credit_group: Some(group),
+        ..consume_of(backlog(2), 2, 0)
+    };
+    let come_back = [
+        begin(0, backlog(0), few),
+        begin(1, backlog(1), 0),
+        Command::Consume(grouped),
+    ];
     bench.tell_together(1, come_back.into_iter());
-    assert_eq!(bench.delivered(0), 2 * NEWS_MAX);
+    assert_eq!(bench.delivered(0), 2 * NEWS_MAX + 10);
     assert!(!bench.is_behind(0));
 }
 
