@@ -236,13 +236,12 @@ impl LocalJournal {
         let bytes = self.group.len() as u64;
         self.group.resize(format::padded(self.group.len()), 0);
         let position = self.active.position;
-        self.active.position += self.group.len() as u64;
-        let mut group = std::mem::take(&mut self.group);
-        self.fill_page(&mut group, position);
-        if let Err(error) = self.active.file.write_at(&group, position) {
+        let end = position + self.group.len() as u64;
+        files::fill_page(&mut self.group, position, self.active.capacity);
+        if let Err(error) = self.active.file.write_at(&self.group, position) {
             return Err(self.poison(error));
         }
-        self.group = group;
+        self.active.position = end;
         self.ahead.set_room(self.room_for(0));
         self.group.clear();
         let last = self.next_lsn - 1;

@@ -12,6 +12,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Adds zeros to what is written at this position of a file with so much room, to the end of its last page, where nothing
+/// else is yet: the system would read a page of which it is given a part only.
+pub(super) fn fill_page(bytes: &mut Vec<u8>, position: u64, capacity: u64) {
+    let end = position + bytes.len() as u64;
+    let filled = end.next_multiple_of(PAGE as u64).min(capacity).max(end);
+    bytes.resize(bytes.len() + usize::try_from(filled - end).unwrap_or(0), 0);
+}
+
 impl LocalJournal {
     fn path(&self, id: u32) -> PathBuf {
         self.dir.join(format!("{id:08}.log"))
@@ -45,16 +53,6 @@ impl LocalJournal {
         }
     }
 
-    /// Adds zeros to what is written at this position, to the end of its last page, where nothing else is yet: the system
-    /// would read a page of which it is given a part only.
-    pub(super) fn fill_page(&self, bytes: &mut Vec<u8>, position: u64) {
-        let end = position + bytes.len() as u64;
-        let page_end = end.next_multiple_of(PAGE as u64);
-        let room = self.options.file_bytes.saturating_sub(end);
-        let more = usize::try_from((page_end - end).min(room)).unwrap_or(0);
-        bytes.resize(bytes.len() + more, 0);
-    }
-
     /// Begins the next file, which was claimed under this name.
     pub(super) fn begin_file(&mut self, claimed: &Path) -> io::Result<()> {
         let id = self.next_file;
@@ -68,7 +66,7 @@ impl LocalJournal {
             created_ms: self.env.clock.now_ms(),
         };
         let mut first = header.encode();
-        self.fill_page(&mut first, 0);
+        fill_page(&mut first, 0, self.options.file_bytes);
         file.write_at(&first, 0)?;
         file.sync_data()?;
         self.env.files.sync_dir(&self.dir)?;
@@ -162,7 +160,7 @@ impl LocalJournal {
         let mut bytes = footer.encode(active.position);
         let length = active.position + bytes.len() as u64;
         let footer_length = (bytes.len() - format::TRAILER) as u64;
-        self.fill_page(&mut bytes, active.position);
+        fill_page(&mut bytes, active.position, active.capacity);
         active.file.write_at(&bytes, active.position)?;
         active.file.set_len(length)?;
         // The footer is synced with the next group; recovery rebuilds one that was lost.
