@@ -60,11 +60,12 @@ impl World {
         self.check_windows();
         if std::env::var_os("OMNILOG_SIM_TELL").is_some() {
             eprintln!(
-                "{} acknowledged, {} delivered, {} gaps, {} times something waited, {} budgets spent, {} dropped, {} over, transactions {:?}, frame {}, files {:?}, clustered {:?}, checkpoints {:?}",
+                "{} acknowledged, {} delivered, {} gaps, {} times something waited, {} died and waited, {} budgets spent, {} dropped, {} over, transactions {:?}, frame {}, files {:?}, clustered {:?}, checkpoints {:?}",
                 self.facts.acknowledged,
                 self.facts.deliveries,
                 self.facts.gaps.count,
                 self.facts.retries.waited,
+                self.facts.dying.waited,
                 self.facts.retries.budgets_spent,
                 self.facts.heads.dropped,
                 self.facts.lifetimes.ends,
