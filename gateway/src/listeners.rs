@@ -14,7 +14,6 @@ use omnilog_wire::{
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +25,9 @@ const BACKLOG: i32 = 4096;
 
 /// A pause after the system could not hand out a connection (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// So many connections are accepted in a row.
+const ACCEPT_TOGETHER: u64 = 8;
 
 /// The first byte of a TLS handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -122,7 +124,11 @@ impl Bound {
     /// Accepts connections until the server stops.
     pub(crate) async fn run(self, common: Common) {
         let this = Arc::new(self);
-        loop {
+        for accepted in 1u64.. {
+            // Thousands that come at once are let in between others' work.
+            if accepted.is_multiple_of(ACCEPT_TOGETHER) {
+                tokio::task::yield_now().await;
+            }
             let accepted = tokio::select! {
                 () = common.shutdown.token.cancelled() => return,
                 accepted = this.socket.accept() => accepted,
@@ -147,9 +153,7 @@ impl Bound {
         let shutdown = common.shutdown.clone();
         shutdown.spawn(
             async move {
-                let welcome = common.broker.newcomer().await;
-                let served = pin!(self.serve(stream, peer, open, common));
-                match welcome.serve(served).await {
+                match self.serve(stream, peer, open, common).await {
                     Ok(()) => debug!("closed"),
                     Err(error) if error.is_ours() => warn!(%error, "connection failed"),
                     Err(error) => debug!(%error, "connection ended"),

@@ -51,7 +51,7 @@ impl ByHand {
     /// A new connection.
     pub fn connect(&mut self) -> ClientId {
         let client = ClientId(self.mailboxes.len() as u64 + 1);
-        let mailbox = Arc::new(Mailbox::default());
+        let mailbox = Arc::new(Mailbox::new(self.shard.taken()));
         self.mailboxes.insert(client, mailbox.clone());
         self.inputs.push(Input::Connect {
             client,

@@ -3,6 +3,7 @@
 mod apart;
 mod background;
 mod budget;
+mod catch_up;
 mod client;
 mod cold;
 mod compacted;
@@ -10,8 +11,9 @@ mod intake;
 mod mailbox;
 mod sequencer;
 mod start;
-mod turns;
+mod taken;
 
+pub use catch_up::{Apart, Place};
 pub use client::{Broker, Client};
 pub(crate) use cold::ColdReads;
 #[cfg(test)]
@@ -23,4 +25,4 @@ pub(crate) use mailbox::{
     ColdBatch, ColdFetched, ColdOffset, ColdRecord, ColdSession, Mailbox, Parcel, Reached,
 };
 pub use start::{Running, StartError};
-pub use turns::{Pace, Turns, Welcome};
+pub(crate) use taken::Taken;

@@ -60,7 +60,7 @@ mod workbench;
 
 use crate::api::*;
 use crate::mapping::Mapping;
-use crate::server::{Input, Parcel};
+use crate::server::{Input, Parcel, Taken};
 use crate::shard::links::LinkReads;
 use crate::state::{IdMap, State};
 use crate::tail::Tail;
@@ -171,13 +171,27 @@ pub(crate) struct Shard {
     transaction_timers: BTreeSet<(i64, NamespaceId, Name)>,
     /// Delayed messages on their way out.
     leaving: delays::Leaving,
-    /// Queues that have more to dispatch than they could at once, in turn.
-    in_line: VecDeque<QueueId>,
+    /// Queues that have more to dispatch than they could at once, in turn: of what is new, and of what is old.
+    bursts: VecDeque<QueueId>,
+    backlogs: VecDeque<QueueId>,
+    /// Entries below this are old, and from the next second on those below that.
+    old_below: u64,
+    old_next: u64,
     /// Deliveries that this step may still dispatch: of queues with news, and of those in line.
     may_dispatch: usize,
-    may_catch_up: usize,
+    may_give_bursts: usize,
+    may_give_backlogs: usize,
+    /// What those that are behind were given, all together, and what they have taken of it.
+    given: u64,
+    taken: Arc<Taken>,
+    /// They have enough; until then it waits for their taking.
+    ahead_until_ms: Option<u64>,
     /// Connections that have a backlog.
-    behind: Vec<ClientId>,
+    behind: VecDeque<ClientId>,
+    /// Those that were not looked at yet in this second.
+    behind_unseen: usize,
+    /// When some of them are looked at.
+    next_seen_ms: u64,
     /// Topics whose records are retained messages.
     tables: tables::Tables,
     /// What is being decided must be in one frame.
@@ -239,7 +253,8 @@ impl Shard {
     pub(crate) fn step(&mut self, now: Now, inputs: &mut Vec<Input>) -> u64 {
         self.now = now;
         self.may_dispatch = dispatch::STEP_MAX;
-        self.may_catch_up = dispatch::STEP_LINE_MAX;
+        self.may_give_bursts = dispatch::STEP_LINE_MAX;
+        self.may_give_backlogs = dispatch::STEP_LINE_MAX;
         self.release_durable();
         let mut inputs = inputs.drain(..);
         let mut looked_at = 0;
@@ -279,6 +294,11 @@ impl Shard {
         self.next_due_ms()
     }
 
+    /// Where those that are behind say what they have taken.
+    pub(crate) fn taken(&self) -> Arc<Taken> {
+        self.taken.clone()
+    }
+
     /// Why the shard can't go on, if it can't.
     pub(crate) fn failure(&self) -> Option<&str> {
         self.failed.as_deref()
@@ -295,6 +315,7 @@ impl Shard {
                 tracing::debug!(%client, protocol = info.protocol, peer = info.peer, "joined");
                 self.clients
                     .insert(client, ClientState::new(namespace, info.principal, mailbox));
+                self.falls_behind(client);
                 if let Some(reason) = self.blocked_for(client) {
                     self.send(client, Event::Blocked(reason));
                 }

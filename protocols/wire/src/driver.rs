@@ -4,6 +4,8 @@
 //! room to write, the session's deadline, the server's stop. It calls the session and carries out what that put into
 //! the outbox. Back-pressure both ways: it reads nothing while the broker has too much of this connection's in flight
 //! or the peer leaves too much unread; and it takes no events in the latter case.
+//!
+//! Newcomers, and connections with a backlog, are served apart: the driver moves there and back.
 
 mod hub;
 mod limits;
@@ -18,7 +20,7 @@ use crate::{
     Action, ClosedBy, Connection, ConnectionError, Meter, Outbox, Session, SignalReceiver, Stream,
 };
 use bytes::BytesMut;
-use omnilog_broker::{Event, Pace};
+use omnilog_broker::{Apart, Event, Place};
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -27,6 +29,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
 
 /// A session's deadlines are this far apart at least.
 const DEADLINE_PAUSE: Duration = Duration::from_millis(1);
@@ -41,7 +44,7 @@ const EVENTS_KEPT_MAX: usize = 16;
 ///
 /// # Errors
 /// What ended it, unless the peer closed it, the session asked for it, or the server stopped.
-pub async fn drive<S: Session, H: Hub>(
+pub async fn drive<S: Session + 'static, H: Hub + 'static>(
     connection: Connection,
     session: S,
     hub: H,
@@ -50,11 +53,11 @@ pub async fn drive<S: Session, H: Hub>(
 ) -> Result<(), ConnectionError> {
     let shutdown = connection.shutdown.clone();
     let held = !connection.prefix.is_empty();
-    let mut driver = Driver {
+    let mut driver = Box::new(Driver {
         session,
+        place: hub.newcomer(),
         hub,
         client: None,
-        pace: Pace::default(),
         signals,
         wire: Wire {
             stream: connection.stream,
@@ -71,18 +74,49 @@ pub async fn drive<S: Session, H: Hub>(
         stopping_since: None,
         held,
         events_first: false,
+    });
+    let ended = loop {
+        let ran = match driver.place.apart().cloned() {
+            None => driver.run(&shutdown, false).await,
+            Some(apart) => match run_apart(driver, shutdown.clone(), apart).await {
+                Some((back, ran)) => {
+                    driver = back;
+                    ran
+                }
+                // The server's end was overdue.
+                None => return Ok(()),
+            },
+        };
+        if let Some(ended) = ran.transpose() {
+            break ended;
+        }
     };
-    let mut stopped = pin!(shutdown.cancelled());
-    let ended = driver.run(stopped.as_mut()).await;
-    driver.part(ended).await
+    // Thousands that go at once are not to keep the others waiting either.
+    match driver.hub.newcomer().apart().cloned() {
+        None => driver.part(ended).await,
+        Some(apart) => apart.run(driver.part(ended)).await.unwrap_or(Ok(())),
+    }
+}
+
+/// Runs a session apart. `None`: that is over, and so is the connection.
+async fn run_apart<S: Session + 'static, H: Hub + 'static>(
+    mut driver: Box<Driver<S, H>>,
+    shutdown: CancellationToken,
+    apart: Apart,
+) -> Option<(Box<Driver<S, H>>, Result<Option<ClosedBy>, ConnectionError>)> {
+    let ran = apart.run(async move {
+        let ran = driver.run(&shutdown, true).await;
+        (driver, ran)
+    });
+    ran.await
 }
 
 struct Driver<S: Session, H: Hub> {
     session: S,
     hub: H,
     client: Option<H::Client>,
-    /// When it has a backlog, it takes turns with its like.
-    pace: Pace,
+    /// Where it is served.
+    place: Place,
     signals: SignalReceiver<S::Signal>,
     wire: Wire,
     events: Vec<Event>,
@@ -121,17 +155,21 @@ enum Wake<Signal> {
     /// The timer rang, or it is time to look at the state again.
     Timer,
     Stop,
+    /// It is to be served elsewhere.
+    Move,
     /// All is written, and the session wants to close.
     Flushed,
     Broken(io::Error),
 }
 
 impl<S: Session, H: Hub> Driver<S, H> {
-    /// Runs to the end of the connection's regular life.
+    /// Runs to the end of the connection's regular life, or until it is to be served elsewhere (`None`).
     async fn run(
         &mut self,
-        mut stopped: Pin<&mut (impl Future<Output = ()> + Send)>,
-    ) -> Result<ClosedBy, ConnectionError> {
+        shutdown: &CancellationToken,
+        is_apart: bool,
+    ) -> Result<Option<ClosedBy>, ConnectionError> {
+        let mut stopped = pin!(shutdown.cancelled());
         let mut timer = Timer::default();
         loop {
             let now = now();
@@ -141,19 +179,25 @@ impl<S: Session, H: Hub> Driver<S, H> {
                 continue;
             }
             if let Some(ended) = self.stop_overdue(now) {
-                return Ok(ended);
+                return Ok(Some(ended));
             }
             timer.arm(deadline, now);
-            // A mailbox that never runs dry must not keep the thread, nor the socket from being looked at.
-            tokio::task::coop::consume_budget().await;
-            let wake = self.wake(&mut timer, stopped.as_mut()).await;
-            self.pace.work();
+            if is_apart {
+                // One look each: all there have a lot to do.
+                tokio::task::yield_now().await;
+            } else {
+                // A mailbox that never runs dry must not keep the thread, nor the socket from being looked at.
+                tokio::task::coop::consume_budget().await;
+            }
+            let wake = self
+                .wake(&mut timer, deadline, stopped.as_mut(), is_apart)
+                .await;
             let now = self::now();
             if std::mem::take(&mut self.wire.progressed) {
                 self.stalled_since = None;
             }
             match wake {
-                Wake::Read(0) => return Ok(ClosedBy::Peer),
+                Wake::Read(0) => return Ok(Some(ClosedBy::Peer)),
                 Wake::Read(_) => self.take_input(now)?,
                 Wake::Events => self.take_events(now)?,
                 Wake::Signal(signal) => {
@@ -161,12 +205,13 @@ impl<S: Session, H: Hub> Driver<S, H> {
                     self.carry_out()?;
                 }
                 Wake::Timer => {}
+                Wake::Move => return Ok(None),
                 Wake::Stop => {
                     self.stopping_since = Some(now);
                     self.session.on_shutdown(now, &mut self.wire.out);
                     self.carry_out()?;
                 }
-                Wake::Flushed => return Ok(ClosedBy::Us),
+                Wake::Flushed => return Ok(Some(ClosedBy::Us)),
                 Wake::Broken(error) => return Err(error.into()),
             }
         }
@@ -208,7 +253,7 @@ impl<S: Session, H: Hub> Driver<S, H> {
             match (action, &self.client) {
                 (Action::Connect(namespace, info), None) => {
                     let client = self.hub.connect(namespace, info);
-                    self.pace = client.pace();
+                    self.place = client.place();
                     self.client = Some(client);
                 }
                 (Action::Command(correlation, command), Some(client)) => {
@@ -279,7 +324,9 @@ impl<S: Session, H: Hub> Driver<S, H> {
     async fn wake(
         &mut self,
         timer: &mut Timer,
+        deadline: Option<Instant>,
         mut stopped: Pin<&mut (impl Future<Output = ()> + Send)>,
+        is_apart: bool,
     ) -> Wake<S::Signal> {
         let closing = self.wire.out.closing().is_some();
         let starved = self.starved();
@@ -299,8 +346,10 @@ impl<S: Session, H: Hub> Driver<S, H> {
         let backlog_max = self.limits.write_backlog_bytes_max;
         let read_max = self.limits.read_bytes_max;
         self.events_first = !self.events_first;
-        let mut events_first = self.events_first;
-        let (wire, signals, pace) = (&mut self.wire, &mut self.signals, &mut self.pace);
+        // It may have waited for its thread. What the peer has sent by then is to be heard before a deadline is judged.
+        let is_late = || deadline.is_some_and(|at| at <= now());
+        let events_first = self.events_first;
+        let (wire, signals, place) = (&mut self.wire, &mut self.signals, &self.place);
         let (client, events) = (&mut self.client, &mut self.events);
         let mut received = pin!(async {
             match client {
@@ -309,20 +358,10 @@ impl<S: Session, H: Hub> Driver<S, H> {
             }
         });
         poll_fn(|cx| {
-            let mut may_work = pace.poll_turn(cx);
-            let mut written = Poll::Pending;
-            if may_work.is_ready() {
-                written = wire.poll_write(cx);
-                // With that, what the turn was for is done.
-                pace.pass();
-                may_work = pace.poll_turn(cx);
+            if place.apart().is_some() != is_apart {
+                return Poll::Ready(Wake::Move);
             }
-            if may_work.is_pending() {
-                // Deadlines come while it waits. What the peer has sent by then is to be heard before they are judged.
-                events_first = false;
-                return Poll::Pending;
-            }
-            match written {
+            match wire.poll_write(cx) {
                 Poll::Ready(Ok(())) if closing => return Poll::Ready(Wake::Flushed),
                 Poll::Ready(Err(error)) => return Poll::Ready(Wake::Broken(error)),
                 _ => {}
@@ -331,6 +370,7 @@ impl<S: Session, H: Hub> Driver<S, H> {
                 return Poll::Ready(Wake::Stop);
             }
             if wire.out.backlog_bytes() < backlog_max {
+                let events_first = events_first && !is_late();
                 if events_first && received.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Wake::Events);
                 }
@@ -348,7 +388,6 @@ impl<S: Session, H: Hub> Driver<S, H> {
                 return Poll::Ready(Wake::Timer);
             }
             wire.release();
-            pace.rest();
             Poll::Pending
         })
         .await

@@ -2,11 +2,11 @@
 
 use crate::api::{ClientId, ClientInfo, Command, Event, NamespaceId};
 use crate::server::budget::{Budget, TotalBudget};
+use crate::server::catch_up::{Apart, Place};
 use crate::server::cold::Begun;
 use crate::server::intake::Road;
 use crate::server::sequencer::Sequencer;
-use crate::server::turns::{Pace, Turns, Welcome};
-use crate::server::{ColdReads, Compacted, Input, Mailbox, Parcel};
+use crate::server::{ColdReads, Compacted, Input, Mailbox, Parcel, Taken};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,7 +32,8 @@ pub(crate) struct Shared {
     pub(crate) leader_epoch: i32,
     pub(crate) commands: Arc<TotalBudget>,
     pub(crate) compacted: Arc<Compacted>,
-    pub(crate) turns: Turns,
+    pub(crate) apart: Apart,
+    pub(crate) taken: Arc<Taken>,
 }
 
 impl Broker {
@@ -65,18 +66,22 @@ impl Broker {
         self.shared.leader_epoch
     }
 
-    /// Waits until a connection that was just accepted may be served: thousands that come at once take turns.
-    pub async fn newcomer(&self) -> Welcome {
-        self.shared.turns.newcomer().await
+    /// Where a connection is served that was just accepted.
+    pub fn newcomer(&self) -> Place {
+        Place::of_newcomer(self.shared.apart.clone())
     }
 
     /// Joins a connection to its namespace's shard. Dropping the client is the loss of the connection: its exclusive
     /// queues go, its leases return, its session's will is published.
     pub fn connect(&self, namespace: NamespaceId, info: ClientInfo) -> Client {
         let id = ClientId(self.shared.clients.fetch_add(1, Ordering::Relaxed) + 1);
-        let mailbox = Arc::new(Mailbox::default());
-        self.shared.sequencer.put(
+        let mailbox = Arc::new(Mailbox::new(self.shared.taken.clone()));
+        let road = Road {
             namespace,
+            behind: true,
+        };
+        self.shared.sequencer.put(
+            road,
             Input::Connect {
                 client: id,
                 namespace,
@@ -88,7 +93,7 @@ impl Broker {
             id,
             namespace,
             shared: self.shared.clone(),
-            behind: AtomicBool::new(false),
+            behind: AtomicBool::new(true),
             mailbox,
             in_flight: Arc::new(Budget::new(self.shared.commands.clone())),
             parcels: VecDeque::new(),
@@ -165,7 +170,11 @@ impl Client {
 
     /// Sees to it that what was added is decided.
     pub fn flush(&self) {
-        self.shared.sequencer.drive();
+        if self.behind.load(Ordering::Relaxed) {
+            self.shared.sequencer.wake();
+        } else {
+            self.shared.sequencer.drive();
+        }
     }
 
     /// Bytes of commands not decided yet.
@@ -178,9 +187,10 @@ impl Client {
         self.in_flight.has_room()
     }
 
-    /// Says when this connection may work: whoever serves it asks before anything else.
-    pub fn pace(&self) -> Pace {
-        Pace::new(self.shared.turns.clone(), self.mailbox.catches_up().clone())
+    /// Where this connection is served.
+    pub fn place(&self) -> Place {
+        let catches_up = self.mailbox.catches_up().clone();
+        Place::while_it_catches_up(self.shared.apart.clone(), catches_up)
     }
 
     /// Waits until more may be read from this connection's socket.
@@ -223,6 +233,9 @@ impl Client {
                 Some(Begun::Reading(_)) => {}
                 None if into.len() == before => {
                     self.mailbox.take(&mut self.parcels).await;
+                    if self.shared.taken.is_awaited() {
+                        self.shared.sequencer.nudge();
+                    }
                     continue;
                 }
                 None => {}
@@ -238,7 +251,9 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        let road = self.road();
+        let mut road = self.road();
+        // Thousands may go at once. What it has sent is decided before.
+        road.behind |= self.in_flight.bytes() == 0;
         self.shared.sequencer.put(road, Input::Disconnect(self.id));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::api::{Delivery, Event, Fetched, Name, OffsetAt, Refusal, SessionOpened};
 use crate::link::Origin;
+use crate::server::Taken;
 use bytes::Bytes;
 use omnilog_ledger::ShardId;
 use parking_lot::Mutex;
@@ -129,19 +130,40 @@ impl ColdBatch {
 }
 
 /// Events on their way to one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Mailbox {
     parcels: Mutex<Vec<Parcel>>,
     /// Payload bytes of deliveries not taken yet, and of those taken but not reported drained.
     bytes: AtomicU64,
     /// The shard has paused this connection's deliveries until it has drained.
     paused: AtomicBool,
-    /// The connection has a backlog.
+    /// The connection has a backlog, or has just come.
     catches_up: Arc<AtomicBool>,
+    /// Where it says what it has taken while it does so.
+    taken: Arc<Taken>,
     notify: Notify,
 }
 
+/// Of a connection whose taking nobody waits for.
+impl Default for Mailbox {
+    fn default() -> Self {
+        Self::new(Arc::default())
+    }
+}
+
 impl Mailbox {
+    /// Of a connection that has just come.
+    pub(crate) fn new(taken: Arc<Taken>) -> Self {
+        Self {
+            parcels: Mutex::default(),
+            bytes: AtomicU64::default(),
+            paused: AtomicBool::default(),
+            catches_up: Arc::new(AtomicBool::new(true)),
+            taken,
+            notify: Notify::default(),
+        }
+    }
+
     /// Puts parcels in and wakes the connection.
     pub(crate) fn put(&self, parcels: &mut Vec<Parcel>, bytes: u64) {
         if parcels.is_empty() {
@@ -183,6 +205,9 @@ impl Mailbox {
         let mut held = self.parcels.lock();
         if held.is_empty() {
             return false;
+        }
+        if self.catches_up.load(Ordering::Relaxed) {
+            self.taken.add(held.len());
         }
         if into.is_empty() {
             // Neither way copies what is inside.

@@ -88,6 +88,17 @@ impl Sequencer {
         self.intake.add(road, input);
     }
 
+    /// Sees to it that the thread decides what has been added, and does so itself.
+    pub(crate) fn wake(&self) {
+        self.intake.wake();
+    }
+
+    /// There is something to do that is no input.
+    pub(crate) fn nudge(&self) {
+        self.intake.poke();
+        self.intake.wake();
+    }
+
     /// The journal has news.
     pub(crate) fn poke(self: &Arc<Self>) {
         self.intake.poke();

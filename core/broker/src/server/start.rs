@@ -3,9 +3,9 @@
 use crate::api::{BrokerConfig, NamespaceId};
 use crate::server::background::give_way;
 use crate::server::budget::TotalBudget;
+use crate::server::catch_up::CatchUp;
 use crate::server::client::Shared;
 use crate::server::sequencer::{Ended, Sequencer, now};
-use crate::server::turns::Turns;
 use crate::server::{Broker, ColdReads, Input};
 use crate::shard::Shard;
 use omnilog_ledger::{
@@ -43,6 +43,8 @@ pub struct Running {
     broker: Broker,
     sequencer: Arc<Sequencer>,
     cold: ColdReads,
+    /// Ends with this.
+    _catch_up: CatchUp,
     threads: Vec<JoinHandle<()>>,
     stopped: watch::Receiver<Ended>,
     frames_replayed: u64,
@@ -78,6 +80,7 @@ impl Broker {
             now(env),
         )?;
         drop(recovery);
+        let catch_up = CatchUp::start(config.connection_threads)?;
         let shared = Shared {
             namespaces: config.namespaces.clone(),
             sequencer: sequencer.clone(),
@@ -86,7 +89,8 @@ impl Broker {
             leader_epoch,
             commands: TotalBudget::new(commands_bytes_max),
             compacted: shard.compacted(),
-            turns: Turns::beside(config.connection_threads),
+            taken: shard.taken(),
+            apart: catch_up.apart(),
         };
         let broker = Self::new(Arc::new(shared));
         sequencer.open(shard, cold.clone());
@@ -95,6 +99,7 @@ impl Broker {
             stopped: sequencer.ended(),
             sequencer,
             cold,
+            _catch_up: catch_up,
             threads: Vec::new(),
             frames_replayed: opened.frames,
             clean: opened.clean,

@@ -13,6 +13,16 @@ const UNSETTLED_MAX: u32 = 64;
 /// ... but no longer than this: it may never do so.
 const BEHIND_MS_MAX: u64 = 60_000;
 
+/// Entries of backlogs that may wait in mailboxes, of all connections together: as much as they take in a few
+/// milliseconds. Without that, a thousand entries for each of thousands would lie there.
+pub(super) const AHEAD_MAX: u64 = 8192;
+/// Some may take nothing for long. The others wait for them for so long, once.
+pub(super) const AHEAD_MS_MAX: u64 = 10;
+
+/// Connections that are looked at together, and how far apart.
+const SEEN_TOGETHER: usize = 16;
+const SEEN_PAUSE_MS: u64 = 5;
+
 impl Shard {
     /// A consumer begins. If it takes a backlog, its queue waits in line for all of that: what thousands that come back
     /// together would be given as news is given before anything that is published meanwhile.
@@ -31,7 +41,8 @@ impl Shard {
             takes = consumer.room().min(room);
         }
         queue.offer(who);
-        if takes <= NEWS_MAX || ready <= NEWS_MAX as u64 {
+        let few_or_new = ready <= NEWS_MAX as u64 || !self.has_backlog(id);
+        if takes <= NEWS_MAX || few_or_new {
             self.mark_dirty(id);
             return;
         }
@@ -39,6 +50,32 @@ impl Shard {
         if few {
             self.falls_behind(who.0);
         }
+    }
+
+    /// May more of a backlog be given, or is there enough that was not taken yet?
+    pub(super) fn may_give_ahead(&mut self) -> bool {
+        let taken = self.taken.count();
+        if self.given.saturating_sub(taken) < AHEAD_MAX {
+            self.ahead_until_ms = None;
+            return true;
+        }
+        let now = self.now.monotonic_ms;
+        let until = *self.ahead_until_ms.get_or_insert(now + AHEAD_MS_MAX);
+        if until <= now {
+            self.given = taken;
+            self.ahead_until_ms = None;
+            return true;
+        }
+        self.taken.wait_for(self.given - AHEAD_MAX / 2);
+        false
+    }
+
+    /// Is what a queue gives next older than a second or two? What is not may be a burst, or have waited for a stall of
+    /// the machine: whoever gets that is not behind.
+    pub(super) fn has_backlog(&mut self, id: QueueId) -> bool {
+        let queue = self.state.queues.get_mut(&id);
+        let next = queue.and_then(|queue| queue.next_entry(self.released));
+        next.is_some_and(|entry| entry < self.old_below)
     }
 
     /// Who consumes from this queue has been given a whole turn, and there is more.
@@ -65,15 +102,31 @@ impl Shard {
         };
         if state.behind_ms.replace(now).is_none() {
             state.mark_behind(true);
-            self.behind.push(client);
+            self.behind.push_back(client);
         }
     }
 
-    /// Looks which connections have caught up. Called once a second.
+    /// Begins a look at which connections have caught up. Called once a second.
     pub(crate) fn watch_backlogs(&mut self) {
-        let mut behind = std::mem::take(&mut self.behind);
-        behind.retain(|client| !self.has_caught_up(*client));
-        self.behind = behind;
+        self.old_below = std::mem::replace(&mut self.old_next, self.state.next_sequence);
+        self.behind_unseen = self.behind.len();
+    }
+
+    /// Looks at some more of them: thousands are not to move back to the others at once.
+    pub(crate) fn see_who_has_caught_up(&mut self) {
+        let now = self.now.monotonic_ms;
+        if now < self.next_seen_ms {
+            return;
+        }
+        self.next_seen_ms = now + SEEN_PAUSE_MS;
+        for _ in 0..self.behind_unseen.min(SEEN_TOGETHER) {
+            self.behind_unseen -= 1;
+            if let Some(client) = self.behind.pop_front()
+                && !self.has_caught_up(client)
+            {
+                self.behind.push_back(client);
+            }
+        }
     }
 
     fn has_caught_up(&mut self, client: ClientId) -> bool {

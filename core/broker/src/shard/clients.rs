@@ -133,6 +133,9 @@ impl Shard {
                 continue;
             };
             let bytes = std::mem::take(&mut state.outbox_bytes);
+            if state.behind_ms.is_some() {
+                self.given += state.outbox.len() as u64;
+            }
             state.mailbox.put(&mut state.outbox, bytes);
         }
     }

@@ -62,11 +62,19 @@ impl Shard {
         // Queues that got news meanwhile stay for the next round.
         queues.drain(..served);
         self.news.put_back(queues);
-        while self.may_catch_up > 0
-            && let Some(id) = self.in_line.pop_front()
+        while self.may_give_bursts > 0
+            && let Some(id) = self.bursts.pop_front()
         {
             let given = self.serve(id, TURN_MAX);
-            self.may_catch_up = self.may_catch_up.saturating_sub(given);
+            self.may_give_bursts = self.may_give_bursts.saturating_sub(given);
+        }
+        while self.may_give_backlogs > 0
+            && !self.backlogs.is_empty()
+            && self.may_give_ahead()
+            && let Some(id) = self.backlogs.pop_front()
+        {
+            let given = self.serve(id, TURN_MAX);
+            self.may_give_backlogs = self.may_give_backlogs.saturating_sub(given);
             if given == TURN_MAX {
                 self.consumers_fall_behind(id);
             }
@@ -90,8 +98,13 @@ impl Shard {
 
     /// A queue waits for a turn, unless it waits already.
     pub(crate) fn stand_in_line(&mut self, id: QueueId) {
-        if self.news.note(id) {
-            self.in_line.push_back(id);
+        if !self.news.note(id) {
+            return;
+        }
+        if self.has_backlog(id) {
+            self.backlogs.push_back(id);
+        } else {
+            self.bursts.push_back(id);
         }
     }
 

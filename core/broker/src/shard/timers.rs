@@ -37,6 +37,7 @@ impl Shard {
             self.retain();
             self.compact_if_due();
         }
+        self.see_who_has_caught_up();
         self.sweep();
         self.forget_some();
         self.checkpoint_if_due();
@@ -50,7 +51,8 @@ impl Shard {
     /// Milliseconds until something is due.
     pub(crate) fn next_due_ms(&self) -> u64 {
         if !self.news.is_empty()
-            || !self.in_line.is_empty()
+            || !self.bursts.is_empty()
+            || !self.backlogs.is_empty() && self.ahead_until_ms.is_none()
             || !self.credited.is_empty()
             || self.compaction_presses()
             || self.counts()
@@ -86,6 +88,8 @@ impl Shard {
             transaction,
             self.link_reads.due_ms(),
             self.acked_due_ms(),
+            Some(self.next_seen_ms).filter(|_| self.behind_unseen > 0),
+            self.ahead_until_ms.filter(|_| !self.backlogs.is_empty()),
             Some(self.next_retention_ms),
         ]
         .into_iter()

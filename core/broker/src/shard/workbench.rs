@@ -135,7 +135,7 @@ impl Bench {
     }
 
     pub(crate) fn connect(&mut self, client: u64) {
-        let mailbox = Arc::new(Mailbox::default());
+        let mailbox = Arc::new(Mailbox::new(self.shard.taken()));
         self.mailboxes.insert(client, mailbox.clone());
         self.step(vec![Input::Connect {
             client: ClientId(client),

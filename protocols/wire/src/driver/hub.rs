@@ -1,12 +1,15 @@
 //! What the driver needs of the broker: so little that tests can be it.
 
-use omnilog_broker::{Broker, ClientInfo, Command, Event, NamespaceId, Pace};
+use omnilog_broker::{Broker, ClientInfo, Command, Event, NamespaceId, Place};
 use std::future::Future;
 
 /// Where sessions become clients.
 pub trait Hub: Send {
     /// A connection's membership; dropping it is the loss of the connection.
     type Client: Client;
+
+    /// Where a connection is served before that.
+    fn newcomer(&self) -> Place;
 
     /// Joins a connection to its namespace's shard.
     fn connect(&self, namespace: NamespaceId, info: ClientInfo) -> Self::Client;
@@ -26,8 +29,8 @@ pub trait Client: Send + Sync {
     /// Waits until more may be read from this connection's socket.
     fn room(&self) -> impl Future<Output = ()> + Send + use<Self>;
 
-    /// Says when this connection may work.
-    fn pace(&self) -> Pace;
+    /// Where this connection is served.
+    fn place(&self) -> Place;
 
     /// Waits for events and takes all there are. Cancel safe.
     fn recv(&mut self, into: &mut Vec<Event>) -> impl Future<Output = ()> + Send;
@@ -35,6 +38,10 @@ pub trait Client: Send + Sync {
 
 impl Hub for Broker {
     type Client = omnilog_broker::Client;
+
+    fn newcomer(&self) -> Place {
+        self.newcomer()
+    }
 
     fn connect(&self, namespace: NamespaceId, info: ClientInfo) -> Self::Client {
         self.connect(namespace, info)
@@ -58,8 +65,8 @@ impl Client for omnilog_broker::Client {
         self.room()
     }
 
-    fn pace(&self) -> Pace {
-        self.pace()
+    fn place(&self) -> Place {
+        self.place()
     }
 
     fn recv(&mut self, into: &mut Vec<Event>) -> impl Future<Output = ()> + Send {

@@ -3,7 +3,6 @@
 use super::{Driver, Hub, now};
 use crate::{Close, ClosedBy, ConnectionError, Session};
 use bytes::BytesMut;
-use omnilog_broker::Pace;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -17,7 +16,7 @@ const DISCARD_BYTES_MAX: usize = 16 << 20;
 impl<S: Session, H: Hub> Driver<S, H> {
     /// Closes the connection.
     pub(super) async fn part(
-        mut self,
+        mut self: Box<Self>,
         ended: Result<ClosedBy, ConnectionError>,
     ) -> Result<(), ConnectionError> {
         let cause = match &ended {
@@ -31,7 +30,6 @@ impl<S: Session, H: Hub> Driver<S, H> {
         let carried = carried.and(self.carry_out());
         // The broker hears of the loss now, however long the peer takes over our last words.
         self.client = None;
-        self.pace = Pace::default();
 
         let stalled = matches!(ended, Err(ConnectionError::SlowPeer { .. }));
         if cause != ClosedBy::Peer && !stalled {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::Close;
 use bytes::Bytes;
-use omnilog_broker::{ClientInfo, Command, NamespaceId, Reply, Turns};
+use omnilog_broker::{ClientInfo, Command, NamespaceId, Reply};
 use parking_lot::Mutex;
 use std::sync::atomic::AtomicBool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -20,8 +20,10 @@ struct Shard {
     full: Mutex<bool>,
     flood: Mutex<bool>,
     connected: Mutex<u32>,
-    /// Connections that catch up wait for these.
-    turns: Mutex<Option<Turns>>,
+    /// Newcomers and those that catch up are served there ...
+    apart: Mutex<Option<Apart>>,
+    /// ... if this says so.
+    catches_up: Arc<AtomicBool>,
 }
 
 impl Shard {
@@ -38,6 +40,11 @@ struct FakeClient(Arc<Shard>);
 
 impl Hub for FakeHub {
     type Client = FakeClient;
+
+    fn newcomer(&self) -> Place {
+        let apart = self.0.apart.lock().clone();
+        apart.map_or_else(Place::default, Place::of_newcomer)
+    }
 
     fn connect(&self, _namespace: NamespaceId, _info: ClientInfo) -> FakeClient {
         *self.0.connected.lock() += 1;
@@ -65,9 +72,10 @@ impl Client for FakeClient {
         }
     }
 
-    fn pace(&self) -> Pace {
-        let turns = self.0.turns.lock().clone();
-        turns.map_or_else(Pace::default, catching_up)
+    fn place(&self) -> Place {
+        let apart = self.0.apart.lock().clone();
+        let place = |apart| Place::while_it_catches_up(apart, self.0.catches_up.clone());
+        apart.map_or_else(Place::default, place)
     }
 
     async fn recv(&mut self, into: &mut Vec<Event>) {
@@ -89,10 +97,6 @@ impl Drop for FakeClient {
     fn drop(&mut self) {
         *self.0.connected.lock() -= 1;
     }
-}
-
-fn catching_up(turns: Turns) -> Pace {
-    Pace::new(turns, Arc::new(AtomicBool::new(true)))
 }
 
 /// A protocol of lines. Letters are commands to the session; it logs its calls.
@@ -125,6 +129,11 @@ impl Session for Lines {
             match line.first() {
                 Some(b'c') => out.connect(NamespaceId(0), info()),
                 Some(b's') => out.command(1, Command::Stats),
+                Some(b'T') => {
+                    let thread = std::thread::current();
+                    out.put_slice(thread.name().unwrap_or_default().as_bytes());
+                    out.put_slice(b"\n");
+                }
                 Some(b'q') => out.close(Close::Linger),
                 Some(b'p') => out.pause_reading(true),
                 Some(b'd') => self.deadline = Some(now + Duration::from_secs(10)),
@@ -195,7 +204,7 @@ struct Peer {
     stream: DuplexStream,
     shard: Arc<Shard>,
     signals: crate::SignalSender<&'static str>,
-    shutdown: tokio_util::sync::CancellationToken,
+    shutdown: CancellationToken,
     log: Arc<Mutex<Vec<String>>>,
     served: JoinHandle<Result<(), ConnectionError>>,
 }
@@ -204,8 +213,11 @@ const BIG: usize = 3 << 20;
 
 impl Peer {
     fn open() -> Self {
+        Self::open_on(FakeHub::default())
+    }
+
+    fn open_on(hub: FakeHub) -> Self {
         let (stream, ours) = tokio::io::duplex(4096);
-        let hub = FakeHub::default();
         let shard = hub.0.clone();
         let (sender, receiver) = crate::signals();
         let connection = Connection::over_pipe(ours);
@@ -410,29 +422,60 @@ async fn the_session_is_woken_at_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_came_during_the_wait_for_a_turn_is_heard_before_a_deadline_is_judged() {
+async fn what_came_while_its_thread_was_busy_is_heard_before_a_deadline_is_judged() {
     // Bytes and events take turns at being first.
     for earlier in ["", "a\n"] {
         let mut peer = Peer::open();
         peer.send(earlier.as_bytes()).await;
         peer.expect(earlier.as_bytes()).await;
-        let turns = Turns::new(1);
-        *peer.shard.turns.lock() = Some(turns.clone());
-        let mut other = catching_up(turns);
-        assert!(poll_fn(|cx| Poll::Ready(other.poll_turn(cx).is_ready())).await);
         peer.send(b"d\nc\n").await;
         settle().await;
         tokio::time::sleep(Duration::from_secs(9)).await;
         peer.shard.event(done(1));
         peer.send(b"d\n").await;
-        tokio::time::sleep(Duration::from_secs(9)).await;
-        other.rest();
+        tokio::time::advance(Duration::from_secs(9)).await;
         peer.expect(b"event\n").await;
         let before = tokio::time::Instant::now();
         peer.expect(b"deadline\n").await;
         let waited = before.elapsed();
-        assert!(waited >= Duration::from_secs(10), "judged after {waited:?}");
+        assert!(waited >= Duration::from_secs(9), "judged after {waited:?}");
     }
+}
+
+#[tokio::test]
+async fn newcomers_and_those_that_catch_up_are_served_apart() {
+    let apart = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("apart")
+        .enable_all()
+        .build()
+        .unwrap();
+    let hub = FakeHub::default();
+    *hub.0.apart.lock() = Some(Apart::on(apart.handle().clone()));
+    let mut peer = Peer::open_on(hub);
+    peer.send(b"T\n").await;
+    peer.expect(b"apart\n").await;
+    // It joins, and does not catch up.
+    peer.send(b"c\n").await;
+    let here = format!("{}\n", std::thread::current().name().unwrap());
+    peer.send(b"e\n").await;
+    peer.expect(b"e\n").await;
+    peer.send(b"T\n").await;
+    peer.expect(here.as_bytes()).await;
+    peer.shard
+        .catches_up
+        .store(true, std::sync::atomic::Ordering::Relaxed);
+    peer.shard.event(done(1));
+    peer.expect(b"event\n").await;
+    peer.send(b"T\n").await;
+    peer.expect(b"apart\n").await;
+    // What becomes of it apart is heard here.
+    peer.send(b"x\n").await;
+    assert_eq!(peer.rest().await, "bad\n");
+    drop(peer.stream);
+    let error = peer.served.await.unwrap().unwrap_err();
+    assert!(matches!(error, ConnectionError::Violation(_)), "{error}");
+    apart.shutdown_background();
 }
 
 #[tokio::test(start_paused = true)]

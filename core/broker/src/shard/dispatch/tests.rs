@@ -8,6 +8,7 @@
 use super::{NEWS_MAX, STEP_LINE_MAX, TURN_MAX};
 use crate::api::*;
 use crate::server::{Input, Mailbox, Parcel};
+use crate::shard::behind::{AHEAD_MAX, AHEAD_MS_MAX};
 use crate::shard::workbench::consume_of;
 use crate::shard::{Now, Shard};
 use bytes::Bytes;
@@ -64,10 +65,11 @@ impl Bench {
             Now::default(),
         )
         .unwrap();
+        let taken = shard.taken();
         let mut bench = Self {
             shard,
             syncer,
-            mailboxes: Default::default(),
+            mailboxes: [0, 1].map(|_| Arc::new(Mailbox::new(taken.clone()))),
             now_ms: 0,
         };
         for (client, mailbox) in [(1, 0), (2, 1)] {
@@ -164,6 +166,14 @@ impl Bench {
         );
     }
 
+    /// Lets what is there become old, and connections that have just come find their place.
+    fn grow_old(&mut self) {
+        for _ in 0..3 {
+            self.now_ms += 1000;
+            self.step(Vec::new());
+        }
+    }
+
     /// Deliveries that a client has got since this was last asked.
     fn delivered(&self, client: usize) -> usize {
         let mut parcels = VecDeque::new();
@@ -190,6 +200,7 @@ fn what_has_just_been_published_waits_for_no_backlog() {
             bench.publish(&queue, 200);
         }
     }
+    bench.grow_old();
     for number in 0..BACKLOGS {
         bench.consume(1, number as u64, backlog(number));
     }
@@ -219,8 +230,8 @@ fn many_that_come_back_at_once_are_behind_from_the_start_and_wait_in_line() {
         bench.declare(backlog(number));
         bench.publish(&backlog(number), 200);
     }
-    // What was published last is released first.
-    bench.step(Vec::new());
+    bench.grow_old();
+    assert!(!bench.is_behind(0));
     let come_back = (0..BACKLOGS).map(|number| begin(number as u64, backlog(number), 0));
     bench.tell_together(1, come_back);
     assert_eq!(bench.delivered(0), STEP_LINE_MAX.next_multiple_of(200));
@@ -234,7 +245,7 @@ fn who_takes_little_of_a_backlog_has_it_at_once_and_is_not_behind() {
         bench.declare(backlog(number));
         bench.publish(&backlog(number), count);
     }
-    bench.step(Vec::new());
+    bench.grow_old();
     let few = u32::try_from(NEWS_MAX).unwrap();
     let group = CreditGroup(1);
     bench.tell(1, Command::SetCredit(group, 10));
@@ -260,12 +271,12 @@ fn a_connection_is_behind_until_it_has_settled_what_it_was_given() {
     for _ in 0..EACH / 200 {
         bench.publish(&queue, 200);
     }
+    bench.grow_old();
     bench.consume(1, 1, queue);
     for _ in 0..EACH / STEP_LINE_MAX + 1 {
         bench.step(Vec::new());
     }
-    bench.now_ms = 5_000;
-    bench.step(Vec::new());
+    bench.grow_old();
     assert!(bench.is_behind(0), "it has settled nothing");
     let mut parcels = VecDeque::new();
     bench.mailboxes[0].try_take(&mut parcels);
@@ -279,7 +290,71 @@ fn a_connection_is_behind_until_it_has_settled_what_it_was_given() {
     };
     assert_eq!(settle.entries.len(), EACH);
     bench.tell(1, Command::Settle(settle));
-    bench.now_ms = 7_000;
-    bench.step(Vec::new());
+    bench.grow_old();
     assert!(!bench.is_behind(0));
+}
+
+#[test]
+fn whoever_has_just_come_is_behind_for_a_second() {
+    let mut bench = Bench::new();
+    assert!(bench.is_behind(0));
+    bench.grow_old();
+    assert!(!bench.is_behind(0));
+}
+
+#[test]
+fn a_burst_makes_nobody_behind_and_waits_for_no_backlog() {
+    let mut bench = Bench::new();
+    let live = Name::from_static(b"live");
+    bench.declare(live.clone());
+    bench.consume(2, 1, live.clone());
+    for number in 0..BACKLOGS {
+        bench.declare(backlog(number));
+        bench.publish(&backlog(number), 2 * TURN_MAX);
+    }
+    bench.grow_old();
+    let come_back = (0..BACKLOGS).map(|number| begin(number as u64, backlog(number), 0));
+    bench.tell_together(1, come_back);
+    bench.publish(&live, TURN_MAX);
+    bench.step(Vec::new());
+    bench.step(Vec::new());
+    assert_eq!(bench.delivered(1), TURN_MAX);
+    assert!(bench.delivered(0) < BACKLOGS * TURN_MAX);
+    assert!(bench.is_behind(0) && !bench.is_behind(1));
+}
+
+#[test]
+fn those_that_are_behind_are_given_what_they_take_and_little_more() {
+    let mut bench = Bench::new();
+    for number in 0..BACKLOGS {
+        bench.declare(backlog(number));
+        for _ in 0..EACH / 200 {
+            bench.publish(&backlog(number), 200);
+        }
+    }
+    bench.grow_old();
+    for number in 0..BACKLOGS {
+        bench.consume(1, number as u64, backlog(number));
+    }
+    let ahead = usize::try_from(AHEAD_MAX).unwrap();
+    let all = BACKLOGS * EACH;
+    for _ in 0..all / STEP_LINE_MAX {
+        bench.step(Vec::new());
+    }
+    let given = bench.delivered(0);
+    assert!(
+        given >= ahead && given < ahead + STEP_LINE_MAX + TURN_MAX,
+        "{given}"
+    );
+    // It has taken that, and is given as much again.
+    for _ in 0..all / STEP_LINE_MAX {
+        bench.step(Vec::new());
+    }
+    // It takes nothing for a while: that is not to hold up others.
+    bench.now_ms += AHEAD_MS_MAX;
+    for _ in 0..all / STEP_LINE_MAX {
+        bench.step(Vec::new());
+    }
+    let given = bench.delivered(0);
+    assert!(given >= 2 * ahead && given < 3 * ahead, "{given}");
 }
