@@ -165,7 +165,7 @@ impl Bound {
 
     /// From the first byte to the last.
     async fn serve(
-        &self,
+        self: Arc<Self>,
         tcp: TcpStream,
         peer: SocketAddr,
         mut open: OpenGuard,
@@ -173,10 +173,20 @@ impl Bound {
     ) -> Result<(), ConnectionError> {
         tcp.set_nodelay(true)?;
         let local = tcp.local_addr()?;
-        let identify = timeout(common.handshake_max, self.identify(tcp, &common));
+        let (of, with) = (self.clone(), common.clone());
+        // Handshakes are most of the work that thousands make who come at once.
+        let place = common.broker.newcomer();
+        let identify = place.run(async move {
+            let identify = of.identify(tcp, &with);
+            timeout(with.handshake_max, identify).await
+        });
         let identified = tokio::select! {
             () = common.shutdown.token.cancelled() => return Ok(()),
             identified = identify => identified,
+        };
+        // None: the server's end was overdue.
+        let Some(identified) = identified else {
+            return Ok(());
         };
         let identified = identified
             .map_err(|_| ConnectionError::Silent("no handshake, or no sign of a protocol"))??;

@@ -92,10 +92,8 @@ pub async fn drive<S: Session + 'static, H: Hub + 'static>(
         }
     };
     // Thousands that go at once are not to keep the others waiting either.
-    match driver.hub.newcomer().apart().cloned() {
-        None => driver.part(ended).await,
-        Some(apart) => apart.run(driver.part(ended)).await.unwrap_or(Ok(())),
-    }
+    let apart = driver.hub.newcomer();
+    apart.run(driver.part(ended)).await.unwrap_or(Ok(()))
 }
 
 /// Runs a session apart. `None`: that is over, and so is the connection.

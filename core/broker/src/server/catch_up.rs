@@ -108,11 +108,54 @@ impl Place {
         }
     }
 
+    /// Runs something for it where it is served now. `None`: the server is over.
+    pub async fn run<F>(&self, future: F) -> Option<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        match self.apart() {
+            None => Some(future.await),
+            Some(apart) => apart.run(future).await,
+        }
+    }
+
     /// Where it is served, if that is apart.
     pub fn apart(&self) -> Option<&Apart> {
         let says_no = |catches_up: &Arc<AtomicBool>| !catches_up.load(Ordering::Relaxed);
         self.apart
             .as_ref()
             .filter(|_| !self.catches_up.as_ref().is_some_and(says_no))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CatchUp, Place};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    fn thread_name() -> String {
+        thread::current().name().unwrap_or_default().to_owned()
+    }
+
+    #[tokio::test]
+    async fn newcomers_and_those_that_catch_up_have_threads_of_their_own() {
+        let catch_up = CatchUp::start(4).unwrap();
+        let here = thread_name();
+        let newcomer = Place::of_newcomer(catch_up.apart());
+        let name = newcomer.run(async { thread_name() }).await;
+        assert_eq!(name.as_deref(), Some("catch-up"));
+
+        let catches_up = Arc::new(AtomicBool::new(false));
+        let place = Place::while_it_catches_up(catch_up.apart(), catches_up.clone());
+        let name = place.run(async { thread_name() }).await;
+        assert_eq!(name, Some(here));
+        catches_up.store(true, Ordering::Relaxed);
+        let name = place.run(async { thread_name() }).await;
+        assert_eq!(name.as_deref(), Some("catch-up"));
+
+        drop(catch_up);
+        assert_eq!(place.run(async { 7 }).await, None, "the server is over");
     }
 }

@@ -1,4 +1,4 @@
-//! Connections that are behind: they have a backlog, and take turns with their like (`server/turns.rs`).
+//! Connections that are behind: they have a backlog, or have just come, and are served apart (`server/catch_up.rs`).
 
 use crate::api::{ClientId, QueueId};
 use crate::shard::Shard;
