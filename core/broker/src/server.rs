@@ -13,7 +13,7 @@ mod sequencer;
 mod start;
 mod taken;
 
-pub use catch_up::{Apart, Place};
+pub use catch_up::{CatchUpHandle, Place};
 pub use client::{Broker, Client};
 pub(crate) use cold::ColdReads;
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::{
     Action, ClosedBy, Connection, ConnectionError, Meter, Outbox, Session, SignalReceiver, Stream,
 };
 use bytes::BytesMut;
-use omnilog_broker::{Apart, Event, Place};
+use omnilog_broker::{CatchUpHandle, Event, Place};
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -100,7 +100,7 @@ pub async fn drive<S: Session + 'static, H: Hub + 'static>(
 async fn run_apart<S: Session + 'static, H: Hub + 'static>(
     mut driver: Box<Driver<S, H>>,
     shutdown: CancellationToken,
-    apart: Apart,
+    apart: CatchUpHandle,
 ) -> Option<(Box<Driver<S, H>>, Result<Option<ClosedBy>, ConnectionError>)> {
     let ran = apart.run(async move {
         let ran = driver.run(&shutdown, true).await;

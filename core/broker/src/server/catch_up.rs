@@ -21,7 +21,7 @@ use tracing::Instrument;
 pub(crate) struct CatchUp {
     /// Taken when it ends.
     runtime: Option<Runtime>,
-    apart: Apart,
+    handle: CatchUpHandle,
 }
 
 impl CatchUp {
@@ -34,14 +34,14 @@ impl CatchUp {
             .on_thread_start(give_way)
             .build()?;
         Ok(Self {
-            apart: Apart(runtime.handle().clone()),
+            handle: CatchUpHandle(runtime.handle().clone()),
             runtime: Some(runtime),
         })
     }
 
     /// What connections need of it.
-    pub(crate) fn apart(&self) -> Apart {
-        self.apart.clone()
+    pub(crate) fn handle(&self) -> CatchUpHandle {
+        self.handle.clone()
     }
 }
 
@@ -56,9 +56,9 @@ impl Drop for CatchUp {
 
 /// Where those that catch up are served.
 #[derive(Debug, Clone)]
-pub struct Apart(Handle);
+pub struct CatchUpHandle(Handle);
 
-impl Apart {
+impl CatchUpHandle {
     /// On this runtime.
     #[must_use]
     pub fn on(runtime: Handle) -> Self {
@@ -84,7 +84,7 @@ impl Apart {
 /// Where a connection is served now: with the others, or apart.
 #[derive(Debug, Clone, Default)]
 pub struct Place {
-    apart: Option<Apart>,
+    apart: Option<CatchUpHandle>,
     /// Whether it catches up, as the shard says; without that it does.
     catches_up: Option<Arc<AtomicBool>>,
 }
@@ -92,7 +92,7 @@ pub struct Place {
 impl Place {
     /// Of a newcomer, which is not known to the shard yet.
     #[must_use]
-    pub fn of_newcomer(apart: Apart) -> Self {
+    pub fn of_newcomer(apart: CatchUpHandle) -> Self {
         Self {
             apart: Some(apart),
             catches_up: None,
@@ -101,7 +101,7 @@ impl Place {
 
     /// Of one that is served apart while this says so.
     #[must_use]
-    pub fn while_it_catches_up(apart: Apart, catches_up: Arc<AtomicBool>) -> Self {
+    pub fn while_it_catches_up(apart: CatchUpHandle, catches_up: Arc<AtomicBool>) -> Self {
         Self {
             apart: Some(apart),
             catches_up: Some(catches_up),
@@ -120,7 +120,7 @@ impl Place {
     }
 
     /// Where it is served, if that is apart.
-    pub fn apart(&self) -> Option<&Apart> {
+    pub fn apart(&self) -> Option<&CatchUpHandle> {
         let says_no = |catches_up: &Arc<AtomicBool>| !catches_up.load(Ordering::Relaxed);
         self.apart
             .as_ref()
@@ -143,12 +143,12 @@ mod tests {
     async fn newcomers_and_those_that_catch_up_have_threads_of_their_own() {
         let catch_up = CatchUp::start(4).unwrap();
         let here = thread_name();
-        let newcomer = Place::of_newcomer(catch_up.apart());
+        let newcomer = Place::of_newcomer(catch_up.handle());
         let name = newcomer.run(async { thread_name() }).await;
         assert_eq!(name.as_deref(), Some("catch-up"));
 
         let catches_up = Arc::new(AtomicBool::new(false));
-        let place = Place::while_it_catches_up(catch_up.apart(), catches_up.clone());
+        let place = Place::while_it_catches_up(catch_up.handle(), catches_up.clone());
         let name = place.run(async { thread_name() }).await;
         assert_eq!(name, Some(here));
         catches_up.store(true, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 
 use crate::api::{ClientId, ClientInfo, Command, Event, NamespaceId};
 use crate::server::budget::{Budget, TotalBudget};
-use crate::server::catch_up::{Apart, Place};
+use crate::server::catch_up::{CatchUpHandle, Place};
 use crate::server::cold::Begun;
 use crate::server::intake::Road;
 use crate::server::sequencer::Sequencer;
@@ -32,7 +32,7 @@ pub(crate) struct Shared {
     pub(crate) leader_epoch: i32,
     pub(crate) commands: Arc<TotalBudget>,
     pub(crate) compacted: Arc<Compacted>,
-    pub(crate) apart: Apart,
+    pub(crate) catch_up: CatchUpHandle,
     pub(crate) taken: Arc<Taken>,
 }
 
@@ -68,7 +68,7 @@ impl Broker {
 
     /// Where a connection is served that was just accepted.
     pub fn newcomer(&self) -> Place {
-        Place::of_newcomer(self.shared.apart.clone())
+        Place::of_newcomer(self.shared.catch_up.clone())
     }
 
     /// Joins a connection to its namespace's shard. Dropping the client is the loss of the connection: its exclusive
@@ -190,7 +190,7 @@ impl Client {
     /// Where this connection is served.
     pub fn place(&self) -> Place {
         let catches_up = self.mailbox.catches_up().clone();
-        Place::while_it_catches_up(self.shared.apart.clone(), catches_up)
+        Place::while_it_catches_up(self.shared.catch_up.clone(), catches_up)
     }
 
     /// Waits until more may be read from this connection's socket.

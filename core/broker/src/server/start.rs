@@ -90,7 +90,7 @@ impl Broker {
             commands: TotalBudget::new(commands_bytes_max),
             compacted: shard.compacted(),
             taken: shard.taken(),
-            apart: catch_up.apart(),
+            catch_up: catch_up.handle(),
         };
         let broker = Self::new(Arc::new(shared));
         sequencer.open(shard, cold.clone());
