@@ -55,7 +55,9 @@ impl Shard {
     /// May more of a backlog be given, or is there enough that was not taken yet?
     pub(super) fn may_give_ahead(&mut self) -> bool {
         let taken = self.taken.count();
-        if self.given.saturating_sub(taken) < AHEAD_MAX {
+        // What was no longer waited for, and is taken after all, is no room for more.
+        self.given = self.given.max(taken);
+        if self.given - taken < AHEAD_MAX {
             self.ahead_until_ms = None;
             return true;
         }

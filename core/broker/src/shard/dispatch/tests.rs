@@ -328,7 +328,7 @@ fn those_that_are_behind_are_given_what_they_take_and_little_more() {
     let mut bench = Bench::new();
     for number in 0..BACKLOGS {
         bench.declare(backlog(number));
-        for _ in 0..EACH / 200 {
+        for _ in 0..2 * EACH / 200 {
             bench.publish(&backlog(number), 200);
         }
     }
@@ -337,7 +337,7 @@ fn those_that_are_behind_are_given_what_they_take_and_little_more() {
         bench.consume(1, number as u64, backlog(number));
     }
     let ahead = usize::try_from(AHEAD_MAX).unwrap();
-    let all = BACKLOGS * EACH;
+    let all = 2 * BACKLOGS * EACH;
     for _ in 0..all / STEP_LINE_MAX {
         bench.step(Vec::new());
     }
@@ -357,4 +357,13 @@ fn those_that_are_behind_are_given_what_they_take_and_little_more() {
     }
     let given = bench.delivered(0);
     assert!(given >= 2 * ahead && given < 3 * ahead, "{given}");
+    // What it took late does not count twice.
+    for _ in 0..all / STEP_LINE_MAX {
+        bench.step(Vec::new());
+    }
+    let given = bench.delivered(0);
+    assert!(
+        given >= ahead && given < ahead + STEP_LINE_MAX + TURN_MAX,
+        "{given}"
+    );
 }
