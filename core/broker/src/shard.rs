@@ -186,7 +186,7 @@ pub(crate) struct Shard {
     taken: Arc<Taken>,
     /// They have enough; until then it waits for their taking.
     ahead_until_ms: Option<u64>,
-    /// Connections that have a backlog.
+    /// Connections that have a backlog, or have just come.
     behind: VecDeque<ClientId>,
     /// Those that were not looked at yet in this second.
     behind_unseen: usize,

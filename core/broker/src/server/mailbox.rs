@@ -224,12 +224,15 @@ impl Mailbox {
         self.paused.store(true, Ordering::Release);
     }
 
-    /// Notes whether the connection has a backlog.
+    /// Notes whether the connection is behind. Who no longer is moves now, not when there is next something for it.
     pub(crate) fn set_catching_up(&self, catches_up: bool) {
         self.catches_up.store(catches_up, Ordering::Relaxed);
+        if !catches_up {
+            self.notify.notify_one();
+        }
     }
 
-    /// Whether the connection has a backlog, for its reader.
+    /// Whether the connection is behind, for its reader.
     pub(crate) fn catches_up(&self) -> &Arc<AtomicBool> {
         &self.catches_up
     }

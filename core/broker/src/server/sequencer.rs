@@ -88,7 +88,7 @@ impl Sequencer {
         self.intake.add(road, input);
     }
 
-    /// Sees to it that the thread decides what has been added, and does so itself.
+    /// Leaves what has been added to the thread: whoever calls this is not to take a step in its place.
     pub(crate) fn wake(&self) {
         self.intake.wake();
     }

@@ -51,7 +51,7 @@ pub(crate) struct ClientState {
     pub(crate) exclusive: BTreeSet<QueueId>,
     /// The MQTT session it holds.
     pub(crate) session: Option<SessionId>,
-    /// It has a backlog, and was last given of it then.
+    /// It has a backlog, and was last given of it then; or it came then.
     pub(crate) behind_ms: Option<u64>,
 }
 
@@ -75,7 +75,7 @@ impl ClientState {
         }
     }
 
-    /// Lets its reader know whether it has a backlog.
+    /// Lets its reader know whether it is behind.
     pub(crate) fn mark_behind(&self, behind: bool) {
         self.mailbox.set_catching_up(behind);
     }
