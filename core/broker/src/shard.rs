@@ -188,8 +188,6 @@ pub(crate) struct Shard {
     ahead_until_ms: Option<u64>,
     /// Connections that have a backlog, or have just come.
     behind: VecDeque<ClientId>,
-    /// Those that were not looked at yet in this second.
-    behind_unseen: usize,
     /// When some of them are looked at.
     next_seen_ms: u64,
     /// Topics whose records are retained messages.
@@ -315,7 +313,7 @@ impl Shard {
                 tracing::debug!(%client, protocol = info.protocol, peer = info.peer, "joined");
                 self.clients
                     .insert(client, ClientState::new(namespace, info.principal, mailbox));
-                self.falls_behind(client);
+                self.begins_behind(client);
                 if let Some(reason) = self.blocked_for(client) {
                     self.send(client, Event::Blocked(reason));
                 }

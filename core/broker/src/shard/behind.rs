@@ -6,12 +6,10 @@ use crate::shard::dispatch::{FEW, NEWS_MAX};
 use crate::state::consumers::Who;
 use smallvec::SmallVec;
 
-/// A connection counts as behind at least this long after it was last given of a backlog ...
-const BEHIND_MS_MIN: u64 = 1_000;
-/// ... and as long as it has more than this of it to settle ...
-const UNSETTLED_MAX: u32 = 64;
-/// ... but no longer than this: it may never do so.
-const BEHIND_MS_MAX: u64 = 60_000;
+/// A connection counts as behind for so long after it was last given of a backlog ...
+const BEHIND_MS: u64 = 1_000;
+/// ... and for so long after it came: in that time it says what it consumes.
+const NEWCOMER_MS: u64 = 100;
 
 /// Entries of backlogs that may wait in mailboxes, of all connections together: as much as they take in a few
 /// milliseconds. Without that, a thousand entries for each of thousands would lie there.
@@ -19,7 +17,8 @@ pub(super) const AHEAD_MAX: u64 = 8192;
 /// Some may take nothing for long. The others wait for them for so long, once.
 pub(super) const AHEAD_MS_MAX: u64 = 10;
 
-/// Connections that are looked at together, and how far apart.
+/// Connections that are looked at together whether they have caught up, and how far apart: thousands are not to move back
+/// to the others at once.
 const SEEN_TOGETHER: usize = 16;
 const SEEN_PAUSE_MS: u64 = 5;
 
@@ -98,31 +97,38 @@ impl Shard {
 
     /// A connection is given of a backlog.
     pub(crate) fn falls_behind(&mut self, client: ClientId) {
-        let now = self.now.monotonic_ms;
+        self.is_behind_for(client, BEHIND_MS);
+    }
+
+    /// A connection has come.
+    pub(super) fn begins_behind(&mut self, client: ClientId) {
+        self.is_behind_for(client, NEWCOMER_MS);
+    }
+
+    fn is_behind_for(&mut self, client: ClientId, time_ms: u64) {
+        let until = self.now.monotonic_ms + time_ms;
         let Some(state) = self.clients.get_mut(&client) else {
             return;
         };
-        if state.behind_ms.replace(now).is_none() {
+        if state.behind_until_ms.replace(until).is_none() {
             state.mark_behind(true);
             self.behind.push_back(client);
         }
     }
 
-    /// Begins a look at which connections have caught up. Called once a second.
+    /// What is old by now is a backlog. Called once a second.
     pub(crate) fn watch_backlogs(&mut self) {
         self.old_below = std::mem::replace(&mut self.old_next, self.state.next_sequence);
-        self.behind_unseen = self.behind.len();
     }
 
-    /// Looks at some more of them: thousands are not to move back to the others at once.
+    /// Looks at some of those that are behind.
     pub(crate) fn see_who_has_caught_up(&mut self) {
         let now = self.now.monotonic_ms;
         if now < self.next_seen_ms {
             return;
         }
         self.next_seen_ms = now + SEEN_PAUSE_MS;
-        for _ in 0..self.behind_unseen.min(SEEN_TOGETHER) {
-            self.behind_unseen -= 1;
+        for _ in 0..self.behind.len().min(SEEN_TOGETHER) {
             if let Some(client) = self.behind.pop_front()
                 && !self.has_caught_up(client)
             {
@@ -131,32 +137,16 @@ impl Shard {
         }
     }
 
+    /// Has it, or has it gone?
     fn has_caught_up(&mut self, client: ClientId) -> bool {
-        let Some(state) = self.clients.get(&client) else {
+        let Some(state) = self.clients.get_mut(&client) else {
             return true;
         };
-        let Some(since) = state.behind_ms else {
-            return true;
-        };
-        let elapsed = self.now.monotonic_ms.saturating_sub(since);
-        let unsettled = || -> u32 {
-            let queues = state.leased_from.iter();
-            queues
-                .filter_map(|queue| self.state.queues.get(queue))
-                // Among many, each has had a little.
-                .filter(|queue| queue.consumers.len() <= FEW)
-                .flat_map(|queue| queue.consumers.iter())
-                .filter(|consumer| consumer.client == client)
-                .map(|consumer| consumer.outstanding)
-                .sum()
-        };
-        if elapsed < BEHIND_MS_MIN || elapsed < BEHIND_MS_MAX && unsettled() > UNSETTLED_MAX {
+        if state.behind_until_ms > Some(self.now.monotonic_ms) {
             return false;
         }
-        if let Some(state) = self.clients.get_mut(&client) {
-            state.behind_ms = None;
-            state.mark_behind(false);
-        }
+        state.behind_until_ms = None;
+        state.mark_behind(false);
         true
     }
 }

@@ -51,8 +51,8 @@ pub(crate) struct ClientState {
     pub(crate) exclusive: BTreeSet<QueueId>,
     /// The MQTT session it holds.
     pub(crate) session: Option<SessionId>,
-    /// It has a backlog, and was last given of it then; or it came then.
-    pub(crate) behind_ms: Option<u64>,
+    /// It has a backlog, or has just come, and counts as behind at least until then.
+    pub(crate) behind_until_ms: Option<u64>,
 }
 
 impl ClientState {
@@ -71,7 +71,7 @@ impl ClientState {
             leased_from: BTreeSet::new(),
             exclusive: BTreeSet::new(),
             session: None,
-            behind_ms: None,
+            behind_until_ms: None,
         }
     }
 
@@ -133,7 +133,7 @@ impl Shard {
                 continue;
             };
             let bytes = std::mem::take(&mut state.outbox_bytes);
-            if state.behind_ms.is_some() {
+            if state.behind_until_ms.is_some() {
                 self.given += state.outbox.len() as u64;
             }
             state.mailbox.put(&mut state.outbox, bytes);

@@ -191,7 +191,6 @@ impl Shard {
             may_give_bursts: 0,
             may_give_backlogs: 0,
             behind: VecDeque::new(),
-            behind_unseen: 0,
             next_seen_ms: 0,
             tables: Default::default(),
             in_one_frame: false,

@@ -88,7 +88,7 @@ impl Shard {
             transaction,
             self.link_reads.due_ms(),
             self.acked_due_ms(),
-            Some(self.next_seen_ms).filter(|_| self.behind_unseen > 0),
+            Some(self.next_seen_ms).filter(|_| !self.behind.is_empty()),
             self.ahead_until_ms.filter(|_| !self.backlogs.is_empty()),
             Some(self.next_retention_ms),
         ]
