@@ -14,6 +14,7 @@ mod inspect;
 mod journal;
 mod listeners;
 mod logging;
+mod memory;
 mod metrics;
 mod protocols;
 mod serve;

@@ -9,7 +9,7 @@ use crate::listeners::{self, Bound, Common};
 use crate::metrics::Metrics;
 use crate::shutdown::{Shutdown, Signals, Word};
 use crate::tls::Tls;
-use crate::{addresses, banner, logging, protocols};
+use crate::{addresses, banner, logging, memory, protocols};
 use anyhow::Context;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,6 +28,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let settings = config::load(&args.config)?;
     logging::start(&settings.log)?;
     logging::exit_on_panic();
+    memory::give_back()?;
     raise_file_limit();
     let _data_dir = DataDir::open(&settings.data_dir)?;
     if let Some(path) = &args.addresses_file {

@@ -26,4 +26,4 @@ pub mod template;
 
 pub use api::*;
 pub use mapping::{RuleError, check_rules};
-pub use server::{Broker, CatchUpHandle, Client, Place, Running, StartError};
+pub use server::{Broker, CatchUpHandle, Client, Place, Running, StartError, give_way};

@@ -13,6 +13,7 @@ mod sequencer;
 mod start;
 mod taken;
 
+pub use background::give_way;
 pub use catch_up::{CatchUpHandle, Place};
 pub use client::{Broker, Client};
 pub(crate) use cold::ColdReads;

@@ -8,7 +8,7 @@
 const NICE: i32 = 10;
 
 /// Makes the calling thread give way to others.
-pub(crate) fn give_way() {
+pub fn give_way() {
     // On Linux this is about the calling thread alone. Elsewhere it would be the whole process.
     #[cfg(target_os = "linux")]
     {
