@@ -6,6 +6,7 @@
 
 #![allow(
     missing_docs,
+    unsafe_code,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
@@ -24,10 +25,10 @@ use std::time::{Duration, Instant};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Turns in which few topics and many are measured, and the batches of each.
-const ROUNDS: usize = 7;
-const BATCHES: u64 = 200_000;
+const ROUNDS: usize = 25;
+const BATCHES: u64 = 100_000;
 /// How often a checkpoint is taken while it is filled.
-const CHECKPOINT_MS: u64 = 30_000;
+const CHECKPOINT_MS: u64 = 20_000;
 
 fn number(name: &str, default: u64) -> u64 {
     let given = std::env::var(name).ok();
@@ -246,9 +247,7 @@ async fn fill(dir: &Path) {
     }
     peer.finish(ignore).await;
     settled(before, "topics, just filled", topics, began).await;
-    // A checkpoint of what has been made is written, and what it took given back.
-    tokio::time::sleep(Duration::from_millis(CHECKPOINT_MS * 3 / 2)).await;
-    before = settled(before, "topics of ten records, idle", topics, began).await;
+    before = idle(before, "topics of ten records, idle", topics, began).await;
 
     let began = Instant::now();
     for at in 0..queues {
@@ -256,7 +255,7 @@ async fn fill(dir: &Path) {
             .await;
     }
     peer.finish(ignore).await;
-    before = settled(before, "queues with their logs", queues, began).await;
+    before = idle(before, "queues with their logs", queues, began).await;
 
     let began = Instant::now();
     for _ in 0..20 {
@@ -267,7 +266,7 @@ async fn fill(dir: &Path) {
     }
     peer.finish(ignore).await;
     acknowledge_every_second(&running, queues).await;
-    before = settled(before, "sparse backlogs", queues / 2, began).await;
+    before = idle(before, "sparse backlogs", queues / 2, began).await;
 
     let began = Instant::now();
     let mut opened = Vec::new();
@@ -315,13 +314,21 @@ async fn fill(dir: &Path) {
         peer.send(1, Command::CloseSession(close), ignore).await;
     }
     peer.finish(ignore).await;
-    settled(before, "sessions with a subscription", sessions, began).await;
+    idle(before, "sessions with a subscription", sessions, began).await;
     std::process::abort();
+}
+
+/// Waits until a checkpoint of what has been made is written, and what it took given back.
+async fn idle(before: u64, what: &str, count: u64, began: Instant) -> u64 {
+    tokio::time::sleep(Duration::from_millis(CHECKPOINT_MS * 3 / 2)).await;
+    settled(before, what, count, began).await
 }
 
 /// Waits until what was given back can be seen to have been.
 async fn settled(before: u64, what: &str, count: u64, began: Instant) -> u64 {
     tokio::time::sleep(Duration::from_millis(500)).await;
+    // SAFETY: may be called by any thread at any time. The gateway does so each second.
+    unsafe { libmimalloc_sys::mi_collect(true) };
     report(what, count, before, began)
 }
 

@@ -21,6 +21,7 @@ pub(crate) mod pages;
 pub(crate) mod partition;
 pub(crate) mod placed;
 pub(crate) mod policy;
+pub(crate) mod prefetch;
 pub(crate) mod queue;
 pub(crate) mod rare;
 pub(crate) mod raw;

@@ -1,8 +1,9 @@
 //! Looking ahead: what the next commands will look at is fetched for all of them together.
 //!
 //! Among a million logs, a batch's topic and partition lie in no cache, and each of their lines is found by the one
-//! before it. One command after the other waits for each of its lines by itself; here the first lines of all commands
-//! are read, then the second, and the processor waits for many at a time. Nothing is decided by what is seen.
+//! before it. One command after the other waits for each of its lines by itself; here the processor is told to fetch those
+//! of all commands' topics, then those of all partitions, and has many under way at a time. Nothing is decided by what is
+//! seen.
 
 use crate::api::{Append, Command, TopicId, TopicRef};
 use crate::server::Input;
@@ -48,16 +49,13 @@ impl Shard {
         });
         let named: SmallVec<[(TopicId, usize); TOGETHER]> = named.collect();
         let topics = &self.state.topics;
-        fetch_pages(topics, named.iter().map(|(topic, _)| topic));
-        let mut seen = 0;
+        fetch_objects(topics, named.iter().map(|(topic, _)| topic));
         let keys = named.iter().filter_map(|(topic, index)| {
             let topic = topics.get(topic)?;
-            seen ^= topic.lines();
             topic.partitions.get(*index).copied()
         });
-        let keys = keys.collect();
-        black_box(seen);
-        self.fetch_partitions(&keys);
+        let keys: SmallVec<[u64; TOGETHER]> = keys.collect();
+        fetch_objects(&self.state.partitions, keys.iter());
     }
 
     /// Fetches what the effects that wait longest will look at.
@@ -70,18 +68,16 @@ impl Shard {
             Effect::Watermark(partition, ..) => Some(*partition),
             _ => None,
         });
-        self.fetch_partitions(&keys.collect());
-    }
-
-    fn fetch_partitions(&self, keys: &SmallVec<[u64; TOGETHER]>) {
-        let partitions = &self.state.partitions;
-        fetch_pages(partitions, keys.iter());
-        let found = keys.iter().filter_map(|key| partitions.get(key));
-        black_box(found.fold(0, |sum, partition| sum ^ partition.lines()));
+        let keys: SmallVec<[u64; TOGETHER]> = keys.collect();
+        fetch_objects(&self.state.partitions, keys.iter());
     }
 }
 
-/// Fetches the pages in which these objects lie.
-fn fetch_pages<'a, K: Number + 'a, V>(objects: &Objects<K, V>, keys: impl Iterator<Item = &'a K>) {
-    black_box(keys.fold(0, |sum, key| sum ^ objects.page(key)));
+/// Reads the pages in which these objects lie, and begins to fetch the objects.
+fn fetch_objects<'a, K: Number + 'a, V>(
+    objects: &Objects<K, V>,
+    keys: impl Iterator<Item = &'a K> + Clone,
+) {
+    black_box(keys.clone().fold(0, |sum, key| sum ^ objects.page(key)));
+    keys.for_each(|key| objects.prefetch(key));
 }

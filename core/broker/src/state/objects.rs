@@ -2,6 +2,7 @@
 
 use crate::api::{QueueId, SessionId, TopicId};
 use crate::state::IdMap;
+use crate::state::prefetch::prefetch;
 
 /// Objects of one page.
 const PAGE: u64 = u64::BITS as u64;
@@ -97,6 +98,13 @@ impl<K: Number, V> Objects<K, V> {
         let (book, page, _) = split(key.get());
         let page = self.books.get(&book).and_then(|book| book.pages.get(page));
         page.map_or(0, |page| page.there)
+    }
+
+    /// Begins to fetch an object.
+    pub(crate) fn prefetch(&self, key: &K) {
+        if let Some(object) = self.get(key) {
+            prefetch(object);
+        }
     }
 
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {

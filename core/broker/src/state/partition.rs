@@ -126,15 +126,6 @@ pub(crate) enum Sequenced {
     Repeated(i64),
 }
 
-impl Topic {
-    /// Something of each line of memory that an append looks at.
-    pub(crate) fn lines(&self) -> u64 {
-        let name = self.name.first().copied().unwrap_or_default();
-        let settings = self.settings.message_bytes_max.is_some();
-        self.id.0 ^ u64::from(name) ^ u64::from(settings | self.provisional)
-    }
-}
-
 impl Partition {
     /// An empty partition.
     pub(crate) fn new(key: u64, topic: TopicId, index: i32) -> Self {
@@ -156,16 +147,6 @@ impl Partition {
             transactions: None,
             mark: Mark::default(),
         }
-    }
-
-    /// Something of each line of memory that an append looks at.
-    pub(crate) fn lines(&self) -> u64 {
-        let (_, epoch) = self.epochs.last().copied().unwrap_or_default();
-        let span = self.spans.last().map_or(0, |span| span.bytes);
-        let flags = self.kafka_written | self.linked | self.transactions.is_some();
-        let first = self.next_offset ^ self.log_start ^ epoch;
-        let rest = self.high_watermark ^ self.max_timestamp;
-        self.key ^ span ^ u64::from(flags) ^ (first ^ rest).cast_unsigned()
     }
 
     /// Judges an idempotent producer's batch by its sequence numbers, as `ProducerAppendInfo` does.
