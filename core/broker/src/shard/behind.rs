@@ -97,15 +97,15 @@ impl Shard {
 
     /// A connection is given of a backlog.
     pub(crate) fn falls_behind(&mut self, client: ClientId) {
-        self.is_behind_for(client, BEHIND_MS);
+        self.stays_behind(client, BEHIND_MS);
     }
 
     /// A connection has come.
     pub(super) fn begins_behind(&mut self, client: ClientId) {
-        self.is_behind_for(client, NEWCOMER_MS);
+        self.stays_behind(client, NEWCOMER_MS);
     }
 
-    fn is_behind_for(&mut self, client: ClientId, time_ms: u64) {
+    fn stays_behind(&mut self, client: ClientId, time_ms: u64) {
         let until = self.now.monotonic_ms + time_ms;
         let Some(state) = self.clients.get_mut(&client) else {
             return;
@@ -128,25 +128,25 @@ impl Shard {
             return;
         }
         self.next_seen_ms = now + SEEN_PAUSE_MS;
-        for _ in 0..self.behind.len().min(SEEN_TOGETHER) {
-            if let Some(client) = self.behind.pop_front()
-                && !self.has_caught_up(client)
-            {
+        let mut seen = 0;
+        for _ in 0..self.behind.len() {
+            let Some(client) = self.behind.pop_front() else {
+                return;
+            };
+            // Those that have gone don't count: they may come and go faster than others are looked at.
+            let Some(state) = self.clients.get_mut(&client) else {
+                continue;
+            };
+            if state.behind_until_ms > Some(now) {
                 self.behind.push_back(client);
+            } else {
+                state.behind_until_ms = None;
+                state.mark_behind(false);
+            }
+            seen += 1;
+            if seen == SEEN_TOGETHER {
+                return;
             }
         }
-    }
-
-    /// Has it, or has it gone?
-    fn has_caught_up(&mut self, client: ClientId) -> bool {
-        let Some(state) = self.clients.get_mut(&client) else {
-            return true;
-        };
-        if state.behind_until_ms > Some(self.now.monotonic_ms) {
-            return false;
-        }
-        state.behind_until_ms = None;
-        state.mark_behind(false);
-        true
     }
 }

@@ -74,18 +74,22 @@ impl Bench {
         };
         for (client, mailbox) in [(1, 0), (2, 1)] {
             let mailbox = bench.mailboxes[mailbox].clone();
-            bench.step(vec![Input::Connect {
-                client: ClientId(client),
-                namespace: NamespaceId(0),
-                info: ClientInfo {
-                    principal: Name::from_static(b"tester"),
-                    protocol: "test".to_owned(),
-                    peer: "here".to_owned(),
-                },
-                mailbox,
-            }]);
+            bench.connect(client, mailbox);
         }
         bench
+    }
+
+    fn connect(&mut self, client: u64, mailbox: Arc<Mailbox>) {
+        self.step(vec![Input::Connect {
+            client: ClientId(client),
+            namespace: NamespaceId(0),
+            info: ClientInfo {
+                principal: Name::from_static(b"tester"),
+                protocol: "test".to_owned(),
+                peer: "here".to_owned(),
+            },
+            mailbox,
+        }]);
     }
 
     fn step(&mut self, mut inputs: Vec<Input>) {
@@ -288,6 +292,20 @@ fn whoever_has_just_come_is_behind_for_a_moment() {
     let mut bench = Bench::new();
     assert!(bench.is_behind(0));
     bench.grow_old();
+    assert!(!bench.is_behind(0));
+}
+
+#[test]
+fn those_that_have_gone_keep_nobody_behind() {
+    let mut bench = Bench::new();
+    for client in 10..1010 {
+        bench.connect(client, Arc::default());
+        bench.step(vec![Input::Disconnect(ClientId(client))]);
+    }
+    bench.mailboxes[0] = Arc::default();
+    bench.connect(3, bench.mailboxes[0].clone());
+    bench.now_ms += 200;
+    bench.step(Vec::new());
     assert!(!bench.is_behind(0));
 }
 
