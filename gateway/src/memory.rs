@@ -1,8 +1,8 @@
 //! Memory that is free goes back to the system by a thread of its own.
 //!
-//! The allocator does that by itself a second after memory has become free, in whichever thread gives or takes memory
-//! next. That is often the sequencer, and hundreds of megabytes take tens of milliseconds, in which nobody is served; and
-//! where nobody gives or takes any more, it is never done.
+//! The allocator does that by itself a second after memory has become free, in whichever thread next empties a page of
+//! its own: the sequencer among them, and those that serve connections. Hundreds of megabytes take tens of milliseconds,
+//! in which that thread does nothing else; and where nobody empties a page any more, it is never done.
 
 use anyhow::Context;
 use std::ffi::{c_int, c_long};
